@@ -1,0 +1,3 @@
+"""The apx command."""
+
+def main() -> None: ...

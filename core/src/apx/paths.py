@@ -1,0 +1,44 @@
+"""Where apx keeps its files, and how it writes them so that a kill leaves the old file or the new one."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def home() -> Path:
+    """Return the cache folder: `$APX_HOME`, else the platform's cache directory."""
+    if chosen := os.environ.get("APX_HOME"):
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("apx")
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader or a crash sees the old file or the whole new one.
+
+    The bytes go to a temporary file beside `path`, are synced, and the file is renamed; the folder is synced last,
+    so that the rename itself survives a power cut.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # Windows cannot open a folder for syncing
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
