@@ -1,0 +1,91 @@
+"""Gradient attacks in the Linf ball, for training and for a quick look; AutoAttack lives in `apx.evaluation`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BatchNormMode = Literal["eval", "train"]
+
+
+def project(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:
+    """Project `x_adv` to the Linf ball of radius `eps` round `x`, then to the image box [0, 1]."""
+    return torch.clamp(torch.minimum(torch.maximum(x_adv, x - eps), x + eps), 0.0, 1.0)
+
+
+@contextmanager
+def frozen(model: nn.Module, mode: BatchNormMode = "eval") -> Iterator[nn.Module]:
+    """Craft attacks inside: parameters need no gradient, batch norm runs in `mode`; both are restored on exit.
+
+    In `train` mode the running statistics do move, as they do in the official code of the objectives that use it.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    detached = getattr(model, "detached", None)
+    try:
+        model.train(mode == "train")
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        if detached is None:
+            yield model
+        else:  # a MaskedModel hands out its effective weights detached
+            with detached():
+                yield model
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        for module, training in modes:
+            module.training = training
+
+
+def uniform_start(x: Tensor, eps: float, noise: Tensor) -> Tensor:
+    """Return the start of PGD: `x` moved by `noise` (uniform [0, 1), shape of x) scaled to [-eps, eps], clipped."""
+    return torch.clamp(x + eps * (2.0 * noise - 1.0), 0.0, 1.0)
+
+
+def pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    alpha: float,
+    steps: int,
+    start: Tensor | None = None,
+    loss: Callable[[Tensor], Tensor] | None = None,
+    mode: BatchNormMode = "eval",
+) -> Tensor:
+    """Projected gradient descent in the Linf ball (Madry et al., ICLR 2018).
+
+    Args:
+        model: maps images to logits; its parameters get no gradient and its mode is restored.
+        x: images, float [B, C, H, W] in [0, 1].
+        y: labels, int64 [B].
+        eps: radius in pixel units of [0, 1].
+        alpha: step size.
+        steps: number of sign-gradient steps; 0 returns the projected start.
+        start: first iterate; `x` itself where None. It is used as it is (TRADES starts unclipped).
+        loss: what is ascended, logits [B, classes] -> scalar; summed cross-entropy against `y` where None.
+        mode: batch-norm mode while the attack is crafted.
+
+    Returns:
+        x_adv, detached, shape of `x`, within `eps` of `x` and in [0, 1].
+    """
+    objective = loss or (lambda logits: functional.cross_entropy(logits, y, reduction="sum"))
+    x_adv = (x if start is None else start).detach()
+    with frozen(model, mode):
+        for _ in range(steps):
+            x_adv.requires_grad_(True)
+            with torch.enable_grad():
+                value = objective(model(x_adv).float())
+            (gradient,) = torch.autograd.grad(value, x_adv)
+            x_adv = project(x_adv.detach() + alpha * gradient.sign(), x, eps)
+    return project(x_adv, x, eps)
+
+
+def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, mode: BatchNormMode = "eval") -> Tensor:
+    """One full-length gradient step without a random start (Goodfellow et al., ICLR 2015); see `pgd`."""
+    return pgd(model, x, y, eps=eps, alpha=eps, steps=1, mode=mode)
