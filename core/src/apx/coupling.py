@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from .errors import UserError
 from .masks import Masks
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -70,3 +71,20 @@ def couple_filters(module: nn.Module, filters: Mapping[str, Tensor], example: Te
             if getattr(norm, part, None) is not None:
                 tensors[f"{norm_name}.{part}"] = kept
     return Masks(tensors)
+
+
+def check_couplable(module: nn.Module, name: str) -> None:
+    """Refuse networks whose filters cannot be removed one by one: grouped convolutions and attention.
+
+    Raises:
+        UserError: naming the layer.
+    """
+    for layer_name, layer in module.named_modules():
+        grouped = isinstance(layer, nn.Conv2d) and layer.groups > 1
+        attention = "attention" in type(layer).__name__.lower()
+        if grouped or attention:
+            kind = "a grouped convolution" if grouped else "an attention layer"
+            raise UserError(
+                f"structured pruning cannot couple {layer_name} of {name} ({kind}); "
+                f"choose --structure US, or an architecture of plain convolutions such as resnet18"
+            )

@@ -41,9 +41,7 @@ def keyed_uniform(
     return (((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24).view(len(indices), *shape)
 
 
-def keyed_normal(
-    seed: int, purpose: str, indices: Tensor, shape: Sequence[int], *, epoch: int = 0
-) -> Tensor:
+def keyed_normal(seed: int, purpose: str, indices: Tensor, shape: Sequence[int], *, epoch: int = 0) -> Tensor:
     """Draw standard normal numbers keyed like `keyed_uniform` (Box-Muller); float32 [B, *shape]."""
     radius = keyed_uniform(seed, purpose + "/radius", indices, shape, epoch=epoch)
     angle = keyed_uniform(seed, purpose + "/angle", indices, shape, epoch=epoch)

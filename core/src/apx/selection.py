@@ -36,9 +36,7 @@ def keep_highest(scores: Tensor, kept: int) -> Tensor:
     return mask.view(scores.shape)
 
 
-def keep_highest_global(
-    scores: Mapping[str, Tensor], kept: int, *, at_least: int = 0
-) -> dict[str, Tensor]:
+def keep_highest_global(scores: Mapping[str, Tensor], kept: int, *, at_least: int = 0) -> dict[str, Tensor]:
     """Rank all layers' scores in one list and keep the `kept` highest.
 
     Args:

@@ -1,0 +1,1 @@
+"""Running a method: requests, run directories, resuming, the dense cache, the report."""

@@ -1,0 +1,145 @@
+"""What a run ends with: results of dense and pruned network on the test set, sparsity, cost; the one table."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ..evaluation import evaluate
+from ..masks import count_zeros, reported_sparsity, weight_names
+from ..specifics import structure_of
+from .directory import RunDirectory
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from .context import Run
+    from .request import Resolved
+
+
+def evaluate_run(
+    resolved: "Resolved", plain: nn.Module, dense: nn.Module | None, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Evaluate the pruned network, and the dense one beside it, on the test set; nothing where `eval` is none.
+
+    `quick` is PGD-20 on up to 1,000 test images, `standard` AutoAttack on all of them.
+    """
+    if resolved.request.eval == "none":
+        return {}
+    quick = resolved.request.eval == "quick"
+    attack, n = ("pgd", min(1000, len(resolved.data.test))) if quick else ("autoattack", None)
+    results = {}
+    for name, network in (("dense", dense), ("pruned", plain)):
+        if network is None:
+            continue
+        progress.note(f"evaluating the {name} network with {'PGD-20' if quick else 'AutoAttack'}")
+        results[name] = evaluate(
+            network,
+            resolved.data.test,
+            attack=attack,
+            eps=resolved.data.threat_eps,
+            steps=20,
+            n=n,
+            device=resolved.device,
+            seed=resolved.request.seed,
+            target=_target(resolved, name, network),
+        )
+    return results
+
+
+def _target(resolved: "Resolved", name: str, network: nn.Module) -> dict[str, Any]:
+    request = resolved.request
+    pruned = name == "pruned"
+    return {
+        "target": f"{request.method} {request.arch} {request.dataset}" if pruned else f"dense {request.arch}",
+        "method": request.method if pruned else None,
+        "arch": request.arch,
+        "dataset": request.dataset,
+        "selected_on": selected_on(resolved),
+        "sparsity": {
+            "reported": reported_sparsity(network),
+            "requested": resolved.settings.sparsity if pruned else None,
+            "unit": resolved.variant.sparsity_unit if pruned else None,
+        },
+    }
+
+
+def selected_on(resolved: "Resolved") -> str:
+    """Return `val` if any phase keeps its best epoch, else `none`; the test set never selects."""
+    return "val" if any(phase.handover == "best" for _, phase in resolved.phases()) else "none"
+
+
+def unit_sparsity(resolved: "Resolved", plain: nn.Module) -> float:
+    """Return the share of the variant's own units that are entirely zero, over the layers it may prune."""
+    structure = structure_of(resolved.variant.granularity)
+    removed = total = 0
+    for name in weight_names(plain, resolved.variant.excluded_layers):
+        weight = plain.get_parameter(name)
+        if weight.dim() < 2:
+            continue
+        alive = structure.reduce(weight.detach().abs().double())
+        removed += int((alive == 0).sum())
+        total += alive.numel()
+    return removed / total if total else 0.0
+
+
+def build_report(
+    resolved: "Resolved",
+    run: "Run",
+    plain: nn.Module,
+    results: Mapping[str, Mapping[str, Any]],
+    directory: RunDirectory,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the contents of report.json."""
+    zeros, total = count_zeros(plain)
+    report: dict[str, Any] = {
+        "apx_report": 1,
+        "run": str(directory.path),
+        "record": directory.record(),
+        "sparsity": {
+            "reported": zeros / total if total else 0.0,
+            "requested": resolved.settings.sparsity,
+            "unit": resolved.variant.sparsity_unit,
+            "own": unit_sparsity(resolved, plain),
+        },
+        "selected_on": selected_on(resolved),
+        "dense_origin": run.dense_origin,
+        "results": dict(results),
+        "seconds": {"total": seconds, "phases": dict(run.seconds)},
+        "deviations": deviations(resolved),
+        "paper_command": paper_command(resolved),
+    }
+    if resolved.variant.structure == "S":
+        from ..shrink import shrink_summary
+
+        report["shrunk"] = shrink_summary(plain, run.example)
+    return report
+
+
+def deviations(resolved: "Resolved") -> list[str]:
+    """Return in plain sentences how the run departs from the paper's setting."""
+    paper = type(resolved.settings)()
+    sentences = []
+    for name in type(paper).model_fields:
+        if name == "sparsity":
+            continue
+        own, published = getattr(resolved.settings, name), getattr(paper, name)
+        if own == published:
+            continue
+        if hasattr(own, "model_dump"):
+            mine, theirs = own.model_dump(), published.model_dump()
+            changed = [f"{key} {mine[key]} (paper {theirs[key]})" for key in mine if mine[key] != theirs[key]]
+            sentences.append(f"{name}: {', '.join(changed)}")
+        else:
+            sentences.append(f"{name} {own} (paper {published})")
+    return sentences
+
+
+def paper_command(resolved: "Resolved") -> str:
+    """Return the command line of the paper's full setting for this method and architecture."""
+    request, variant = resolved.request, resolved.variant
+    arch = request.arch if request.arch in ("resnet18", "vgg16") else "resnet18"
+    return (
+        f"apx run {request.method} --arch {arch} --dataset cifar10 --structure {variant.structure} "
+        f"--sparsity {resolved.settings.sparsity:g} --preset paper --eval standard"
+    )

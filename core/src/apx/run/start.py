@@ -1,0 +1,261 @@
+"""Start, resume and finish a run."""
+
+import contextlib
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..architectures import build
+from ..errors import UserError
+from ..masked_model import MaskedModel
+from ..masks import unprunable_layers
+from ..randomness import derive_seed
+from ..training.trainer import Environment
+from .context import Observer, Run
+from .directory import RunDirectory
+from .interrupts import Interrupts
+from .progress import Progress, Quiet
+from .report import build_report, evaluate_run
+from .request import Request, Resolved, resolve
+
+
+def start(
+    request: Request,
+    *,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    observers: list[Observer] | None = None,
+) -> dict[str, Any]:
+    """Run a method from a request and return its report (also written to the run directory).
+
+    Args:
+        request: what to run.
+        out: the run directory to make; `runs/<method>-<arch>-<dataset>-<time>` where None.
+        progress: what shows the work; nothing where None.
+        observers: further listeners.
+
+    Raises:
+        UserError: a mistake in the request, or `out` exists; nothing has been trained or written then.
+        Interrupted: Ctrl-C or SIGTERM; the directory can be resumed.
+    """
+    resolved = resolve(request)
+    network = build_network(resolved)
+    path = out or default_directory(request)
+    directory = RunDirectory.create(path, run_record(resolved))
+    return _carry_out(resolved, network, directory, progress or Quiet(), observers or [])
+
+
+def resume(
+    path: Path, *, progress: Progress | None = None, observers: list[Observer] | None = None
+) -> dict[str, Any]:
+    """Continue a run that was killed or interrupted; a finished one returns its report.
+
+    Raises:
+        UserError: `path` is not a run directory.
+        Interrupted: see `start`.
+    """
+    directory = RunDirectory.open(path)
+    if (report := directory.report()) is not None:
+        return report
+    record = directory.record()
+    request = Request.from_document(record["request"])
+    resolved = resolve(replace(request, device=record["device"], precision=record["precision"]))
+    torch.set_num_threads(record["threads"])  # sums in another order would end in other bits
+    return _carry_out(resolved, build_network(resolved), directory, progress or Quiet(), observers or [])
+
+
+def default_directory(request: Request) -> Path:
+    """Return `runs/<method>-<arch>-<dataset>-<UTC time>`."""
+    dataset = request.dataset.split(":")[0]
+    arch = request.arch.replace(":", "-").replace("/", "-")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{request.method}-{arch}-{dataset}-{stamp}"
+
+
+def build_network(resolved: Resolved) -> nn.Module:
+    """Build the untrained network on the run's device, initialised from the run's seed.
+
+    Raises:
+        UserError: architecture and data do not fit, or a structured variant meets a network it cannot couple.
+    """
+    request, data = resolved.request, resolved.data
+    channels, height, _ = data.image_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(request.seed, "init"))
+        network = build(
+            request.arch,
+            num_classes=data.num_classes,
+            in_channels=channels,
+            image_size=height,
+            width=request.width,
+            normalisation=data.normalisation,
+        )
+    if resolved.variant.structure == "S":
+        from ..coupling import check_couplable
+
+        check_couplable(network, request.arch)
+    return network.to(resolved.device)
+
+
+def run_record(resolved: Resolved) -> dict[str, Any]:
+    """Return the contents of run.json."""
+    return {
+        "apx_run": 1,
+        "request": resolved.request.document(),
+        "method": resolved.request.method,
+        "variant": {
+            name: getattr(resolved.variant, name) for name in ("structure", "granularity", "schedule")
+        }
+        | {"locality": resolved.variant.locality, "budget": resolved.variant.budget}
+        | {"sparsity_unit": resolved.variant.sparsity_unit, "basis": resolved.variant.basis},
+        "settings": resolved.settings.model_dump(),
+        "device": resolved.device,
+        "precision": resolved.precision,
+        "threads": torch.get_num_threads(),
+        "versions": versions(resolved.request.method),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions(method: str) -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    from ..registry import entry
+
+    found = entry(method)
+    names = ("apx-core", "apx-taxonomy", "torch", "numpy", "timm", "pyautoattack")
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+        found.distribution: found.version,
+    }
+
+
+def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progress) -> Run:
+    """Return the `Run` that a method works with."""
+    from ..registry import objectives
+
+    request, data = resolved.request, resolved.data
+    environment = Environment(data, request.seed, torch.device(resolved.device), resolved.precision)
+    determines = {
+        "arch": request.arch,
+        "width": request.width,
+        "classes": data.num_classes,
+        "image": list(data.image_shape),
+        "init": derive_seed(request.seed, "init"),
+    }
+    return Run(
+        variant=resolved.variant,
+        sparsity=resolved.settings.sparsity,
+        rounds=resolved.settings.rounds,
+        environment=environment,
+        epochs_scale=request.epochs_scale,
+        directory=directory,
+        progress=progress,
+        objectives=objectives(),
+        determines=None if request.arch.startswith("py:") else determines,
+        **_given_dense(request),
+    )
+
+
+def _given_dense(request: Request) -> dict[str, Any]:
+    if request.from_checkpoint is None:
+        return {}
+    from ..export import load_checkpoint
+
+    state = load_checkpoint(Path(request.from_checkpoint))
+    return {"dense": state, "dense_origin": f"from {request.from_checkpoint}"}
+
+
+def _carry_out(
+    resolved: Resolved,
+    network: nn.Module,
+    directory: RunDirectory,
+    progress: Progress,
+    observers: list[Observer],
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    if left := unprunable_layers(network):
+        progress.note(f"left dense, no method prunes them: {', '.join(left)}")
+    run = make_run(resolved, directory, progress)
+    run.observers.extend(observers)
+    _check_given(run, network, resolved.request)
+    interrupts = Interrupts()
+    run.interrupts = interrupts
+    with interrupts.caught(), _determinism(resolved.request.deterministic):
+        try:
+            model = MaskedModel(network)
+            resolved.method.execute(model, run)
+            plain = resolved.method.export(model, run).eval()
+            _write_result(directory, model, plain, resolved)
+            dense = _dense_baseline(resolved, model, run)
+            results = evaluate_run(resolved, plain, dense, progress)
+            report = build_report(resolved, run, plain, results, directory, time.perf_counter() - started)
+            directory.finish_run(report)
+            return report
+        finally:
+            progress.close()
+
+
+def _check_given(run: Run, network: nn.Module, request: Request) -> None:
+    if run.dense is None:
+        return
+    own, given = network.state_dict(), run.dense
+    wrong = sorted(set(own) ^ set(given)) or [n for n in own if own[n].shape != given[n].shape]
+    if wrong:
+        raise UserError(
+            f"the checkpoint {request.from_checkpoint} does not fit {request.arch}: tensor {wrong[0]} differs "
+            f"({len(wrong)} in all); choose the --arch, --width and --dataset it was trained with"
+        )
+
+
+def _dense_baseline(resolved: Resolved, model: MaskedModel, run: Run) -> nn.Module | None:
+    """Return the dense network beside which the result is shown; trained for it only where that is quick."""
+    if resolved.request.eval == "none":
+        return None
+    if run.dense is None and resolved.request.preset != "quick":
+        run.dense = run.cached_dense(resolved.method.dense_settings())
+    if run.dense is None and resolved.request.preset != "quick":
+        return None
+    untrained = MaskedModel(build_network(resolved))
+    state = run.dense_state(untrained, resolved.method.dense_settings())
+    untrained.module.load_state_dict(state)
+    return untrained.module.eval()
+
+
+def _write_result(directory: RunDirectory, model: MaskedModel, plain: nn.Module, resolved: Resolved) -> None:
+    from ..export import export_state
+    from ..state_file import save_tensors
+
+    export_state(directory.path / "model.safetensors", plain, metadata=_provenance(resolved))
+    masks: Mapping[str, Tensor] = model.current_masks()
+    save_tensors(directory.path / "masks.safetensors", masks)
+
+
+def _provenance(resolved: Resolved) -> dict[str, str]:
+    request = resolved.request
+    return {
+        "method": request.method,
+        "arch": request.arch,
+        "width": "" if request.width is None else str(request.width),
+        "dataset": request.dataset,
+        "sparsity": str(resolved.settings.sparsity),
+        "structure": resolved.variant.structure,
+    }
+
+
+@contextlib.contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted, warn_only=False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,30 @@
+"""The taxonomy's specifics as small values that a method composes: schedule, structure, locality, criterion, rates."""
+
+from .criterion import Criterion, GradientMagnitude, LearnedScore, Magnitude, RandomScore
+from .locality import Global, Local, Locality
+from .rates import ERK, RateStrategy, Uniform
+from .schedule import Iterative, OneShot, Schedule
+from .structure import Channels, Filters, Kernels, Structure, Weights, structure_of
+
+__all__ = [
+    "ERK",
+    "Channels",
+    "Criterion",
+    "Filters",
+    "Global",
+    "GradientMagnitude",
+    "Iterative",
+    "Kernels",
+    "LearnedScore",
+    "Local",
+    "Locality",
+    "Magnitude",
+    "OneShot",
+    "RandomScore",
+    "RateStrategy",
+    "Schedule",
+    "Structure",
+    "Uniform",
+    "Weights",
+    "structure_of",
+]

@@ -1,0 +1,196 @@
+"""What a training phase minimises: natural, PGD, FGSM-RS, TRADES, distillation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..attacks import BatchNormMode, frozen, pgd, project, uniform_start
+from ..randomness import keyed_normal, keyed_uniform
+from .settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images x, float [B, C, H, W] in [0, 1]; labels y, int64 [B]; positions in the split, int64 [B]; the keys."""
+
+    x: Tensor
+    y: Tensor
+    indices: Tensor
+    seed: int
+    phase: str
+    epoch: int
+
+    def uniform(self, purpose: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        """Draw uniform [0, 1) numbers per sample, keyed by (seed, phase, purpose, epoch, sample); [B, *shape]."""
+        shape = tuple(self.x.shape[1:]) if shape is None else shape
+        return keyed_uniform(self.seed, f"{self.phase}/{purpose}", self.indices, shape, epoch=self.epoch)
+
+    def normal(self, purpose: str) -> Tensor:
+        """Draw standard normal numbers shaped like `x`, keyed like `uniform`."""
+        shape = tuple(self.x.shape[1:])
+        return keyed_normal(self.seed, f"{self.phase}/{purpose}", self.indices, shape, epoch=self.epoch)
+
+
+@dataclass(frozen=True)
+class Threat:
+    """The training attack with every default resolved: Linf radius, step size, number of steps."""
+
+    eps: float
+    alpha: float
+    steps: int
+
+
+class Objective(ABC):
+    """One training objective; what it carries from step to step is its `state`, and is checkpointed.
+
+    Args:
+        settings: the phase's settings.
+        threat: the attack with radius and step resolved.
+        teacher: the distillation teacher where a phase has one.
+    """
+
+    name: ClassVar[str]
+    attack_bn: ClassVar[BatchNormMode] = "eval"
+
+    def __init__(self, settings: TrainSettings, threat: Threat, teacher: nn.Module | None = None) -> None:
+        self.settings = settings
+        self.threat = threat
+        self.teacher = teacher
+        self.mode: BatchNormMode = settings.attack_bn or type(self).attack_bn
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the scalar loss of a batch; the model is in train mode, attacks restore it."""
+
+    def step(self, model: nn.Module, batch: Batch, update: Callable[[Tensor], None]) -> float:
+        """Take the optimiser step(s) of one batch through `update(loss)` and return the mean loss.
+
+        Objectives that replay a batch or several parts of it (Free-AT, curricula) override this.
+        """
+        loss = self.loss(model, batch)
+        update(loss)
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """Return what the objective carries between steps (tensors and plain values)."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore `state()`."""
+
+
+class Natural(Objective):
+    """Cross-entropy on clean images."""
+
+    name = "nat"
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """CE(f(x), y)."""
+        return functional.cross_entropy(model(batch.x).float(), batch.y)
+
+
+class PGD(Objective):
+    """Cross-entropy on PGD examples alone (Madry et al., ICLR 2018); batch norm trains during the attack."""
+
+    name = "pgd"
+    attack_bn = "train"
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """CE(f(x_K), y) with a uniform random start."""
+        start = uniform_start(batch.x, self.threat.eps, batch.uniform("start"))
+        x_adv = pgd(model, batch.x, batch.y, start=start, mode=self.mode, **vars(self.threat))
+        return functional.cross_entropy(model(x_adv).float(), batch.y)
+
+
+class FastFGSM(Objective):
+    """FGSM with a random start (Wong et al., ICLR 2020): one step of 1.25 eps, projected after the step."""
+
+    name = "fgsm-rs"
+    attack_bn = "train"
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """CE(f(x + d), y), d = clip(d0 + 1.25 eps sign grad), d0 uniform."""
+        eps = self.threat.eps
+        alpha = 1.25 * eps if self.settings.alpha is None else self.settings.alpha
+        start = uniform_start(batch.x, eps, batch.uniform("start"))
+        x_adv = pgd(model, batch.x, batch.y, eps=eps, alpha=alpha, steps=1, start=start, mode=self.mode)
+        return functional.cross_entropy(model(x_adv).float(), batch.y)
+
+
+def kl_to(clean_logits: Tensor, logits: Tensor) -> Tensor:
+    """Return sum_i KL(softmax(clean_i) || softmax(logits_i)), both float [B, classes]; differentiable in both."""
+    target = functional.log_softmax(clean_logits, dim=1)
+    return functional.kl_div(functional.log_softmax(logits, dim=1), target, reduction="sum", log_target=True)
+
+
+class TRADES(Objective):
+    """CE(f(x), y) + beta KL(f(x) || f(x')), x' from KL ascent (Zhang et al., ICML 2019); KL target not detached."""
+
+    name = "trades"
+
+    def attack(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Ascend the KL from x + 0.001 N(0, 1), not clipped, as the official code does."""
+        start = batch.x + 0.001 * batch.normal("start")
+        if self.threat.steps == 0:
+            return project(start, batch.x, self.threat.eps)
+        with frozen(model, self.mode), torch.no_grad():
+            clean = model(batch.x).float()
+        return pgd(
+            model,
+            batch.x,
+            batch.y,
+            start=start,
+            loss=lambda logits: kl_to(clean, logits),
+            mode=self.mode,
+            **vars(self.threat),
+        )
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the TRADES loss; clean, adversarial and clean forwards in train mode, as published."""
+        x_adv = self.attack(model, batch)
+        clean = model(batch.x).float()
+        adversarial = model(x_adv).float()
+        reference = model(batch.x).float() if self.settings.options.get("second_clean_pass") else clean
+        robust = kl_to(reference, adversarial) / len(batch.y)
+        return functional.cross_entropy(clean, batch.y) + self.settings.beta * robust
+
+
+class Distillation(Objective):
+    """(1 - a) CE + a T^2 KL to a teacher (Hinton et al., 2015; the combination is a reconstruction).
+
+    Options: `temperature` 4, `weight` 0.9, `adversarial` (default False: clean student input; True: the student sees
+    PGD examples, the teacher the clean image).
+
+    Raises:
+        ValueError: the phase has no teacher.
+    """
+
+    name = "kd"
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the distillation loss; the teacher runs in eval mode without a graph."""
+        if self.teacher is None:
+            raise ValueError("objective kd needs a teacher: pass one to run.train")
+        options = self.settings.options
+        temperature, weight = options.get("temperature", 4.0), options.get("weight", 0.9)
+        x = batch.x
+        if options.get("adversarial", False):
+            start = uniform_start(x, self.threat.eps, batch.uniform("start"))
+            x = pgd(model, x, batch.y, start=start, mode=self.mode, **vars(self.threat))
+        self.teacher.eval()
+        with torch.no_grad():
+            target = self.teacher(batch.x).float()
+        logits = model(x).float()
+        soft = kl_to(target / temperature, logits / temperature) / len(batch.y)
+        hard = functional.cross_entropy(logits, batch.y)
+        return (1 - weight) * hard + weight * temperature**2 * soft
+
+
+BUILTIN: dict[str, type[Objective]] = {
+    objective.name: objective for objective in (Natural, PGD, FastFGSM, TRADES, Distillation)
+}

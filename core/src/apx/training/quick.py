@@ -1,0 +1,26 @@
+"""The quick preset's phases, shared by all methods: PGD-AT with few steps, minutes on a laptop.
+
+Methods that use the same pretraining settings share one dense model through the cache.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+_COMMON: Mapping[str, Any] = {
+    "objective": "pgd",
+    "eps": None,
+    "alpha": None,
+    "steps": 2,
+    "batch_size": 64,
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "weight_decay": 0.0,
+    "lr_schedule": "cyclic",
+    "cyclic_peak": 0.3,
+    "attack_bn": "eval",
+    "handover": "last",
+}
+
+PRETRAIN: Mapping[str, Any] = {**_COMMON, "epochs": 12}
+SEARCH: Mapping[str, Any] = {**_COMMON, "epochs": 3}
+FINETUNE: Mapping[str, Any] = {**_COMMON, "epochs": 8}

@@ -1,0 +1,59 @@
+"""What a training phase is told: objective, attack, optimiser, learning-rate schedule."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def parse_fraction(value: object) -> object:
+    """Accept `8/255` for a number; everything else is passed on to be judged by pydantic."""
+    if isinstance(value, str) and value.count("/") == 1:
+        numerator, denominator = value.split("/")
+        return float(numerator) / float(denominator)
+    return value
+
+
+Radius = Annotated[float, BeforeValidator(parse_fraction), Field(ge=0)]
+
+
+class TrainSettings(BaseModel):
+    """One training phase. Lengths are in epochs, radii in pixel units of [0, 1]; `None` eps is the dataset's threat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(100, ge=0)
+    batch_size: int = Field(128, ge=1)
+
+    objective: str = Field(
+        "trades", description="what the phase minimises: nat, pgd, fgsm-rs, trades, kd, ..."
+    )
+    eps: Radius | None = Field(None, description="training radius; the dataset's threat where None")
+    alpha: Radius | None = Field(None, description="attack step; 2.5 eps / steps (at most eps) where None")
+    steps: int = Field(10, ge=0, description="attack steps")
+    beta: float = Field(6.0, ge=0, description="weight of the robust term (TRADES)")
+    attack_bn: Literal["eval", "train"] | None = Field(None, description="the objective's own where None")
+    options: dict[str, Any] = Field(default_factory=dict, description="further options of the objective")
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(1e-4, ge=0)
+    lr_schedule: Literal["constant", "cosine", "hydra-cosine", "step", "cyclic"] = "cosine"
+    milestones: tuple[float, ...] = Field(
+        (), description="fractions of the phase at which a step schedule decays"
+    )
+    lr_decay: float = Field(0.1, gt=0, description="factor at each milestone")
+    cyclic_peak: float = Field(0.5, gt=0, lt=1, description="where a cyclic schedule peaks, as a fraction")
+
+    augment: bool = True
+    handover: Literal["last", "best"] = Field(
+        "last", description="state handed on: last epoch or best on validation"
+    )
+    val_steps: int = Field(10, ge=0, description="PGD steps when `best` is judged on validation data")
+
+
+def scaled(settings: TrainSettings, factor: float) -> TrainSettings:
+    """Return the settings with `factor` times the epochs (rounded, at least 1 unless there were none)."""
+    epochs = max(1, round(settings.epochs * factor)) if settings.epochs else 0
+    return settings.model_copy(update={"epochs": epochs})
