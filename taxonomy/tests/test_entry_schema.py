@@ -5,9 +5,10 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from apx_taxonomy import Problem, schema, schema_digest, schema_names, validate
 from hypothesis import given
 from hypothesis import strategies as st
+
+from apx_taxonomy import Problem, schema, schema_digest, schema_names, validate
 
 STAGES = ["after", "before", "during"]
 PHASES = {

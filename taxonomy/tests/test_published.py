@@ -1,4 +1,5 @@
 import pytest
+
 from apx_taxonomy import leaderboard, leaderboard_names, validate
 
 

@@ -1,13 +1,12 @@
 import pytest
-from apx_taxonomy import AXES, UnknownWordError, resolve, schema, survey_label
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apx_taxonomy import AXES, UnknownWordError, resolve, schema, survey_label
+
 WORDS = [(axis.name, word) for axis in AXES.values() for word in axis.words]
 RANDOM_CASE = st.integers(min_value=0).map(
-    lambda bits: (
-        lambda s: "".join(letter.upper() if bits >> i & 1 else letter.lower() for i, letter in enumerate(s))
-    )
+    lambda bits: lambda s: "".join(letter.upper() if bits >> i & 1 else letter.lower() for i, letter in enumerate(s))
 )
 
 

@@ -121,9 +121,7 @@ def _alternatives(error: ValidationError) -> Iterator[Problem]:
                 allowed += value
             elif fault.validator in ("const", "type"):
                 allowed += [None if value == "null" else value]
-        yield Problem(
-            _pointer(error.absolute_path), f"{_show(error.instance)} is not allowed", tuple(allowed)
-        )
+        yield Problem(_pointer(error.absolute_path), f"{_show(error.instance)} is not allowed", tuple(allowed))
 
 
 def _pointer(path: Iterable[str | int]) -> str:

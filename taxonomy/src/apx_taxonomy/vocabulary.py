@@ -156,16 +156,12 @@ OBJECTIVE = Axis(
             "cross-entropy on PGD adversarial examples",
             ("PGD-AT", "Madry"),
         ),
-        Word(
-            "fgsm-rs", "FGSM with random start", "cross-entropy on one-step examples", ("fast AT", "RS-FGSM")
-        ),
+        Word("fgsm-rs", "FGSM with random start", "cross-entropy on one-step examples", ("fast AT", "RS-FGSM")),
         Word("free", "free adversarial training", "each batch replayed, one gradient for both", ("free-AT",)),
         Word("trades", "TRADES", "clean cross-entropy plus a divergence to the adversarial output"),
         Word("mart", "MART", "misclassification-aware adversarial training"),
         Word("fat", "friendly adversarial training", "attacks stopped early"),
-        Word(
-            "cat", "customised adversarial training", "eps per sample", ("customized adversarial training",)
-        ),
+        Word("cat", "customised adversarial training", "eps per sample", ("customized adversarial training",)),
         Word("smooth", "randomised smoothing", "stability under Gaussian noise", ("randomized smoothing",)),
         Word("mixtrain", "MixTrain", "clean loss mixed with a verified bound on some samples"),
         Word("crown-ibp", "CROWN-IBP", "a certified bound on the margin"),
@@ -209,9 +205,7 @@ AXES: dict[str, Axis] = {
 }
 """Every axis by name, in print order."""
 
-_LABEL_OF = {"nat": "NT", "kd": "KD"} | dict.fromkeys(
-    ("pgd", "fgsm-rs", "free", "trades", "mart", "fat", "cat"), "AT"
-)
+_LABEL_OF = {"nat": "NT", "kd": "KD"} | dict.fromkeys(("pgd", "fgsm-rs", "free", "trades", "mart", "fat", "cat"), "AT")
 
 
 def axis(name: str) -> Axis:
