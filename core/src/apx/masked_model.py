@@ -37,7 +37,9 @@ class MaskedModel(nn.Module):
         self.masks = Masks({})
         self.on_masks: list[Callable[[MaskedModel], None]] = []
         self._detached = False
-        self._forget()
+        self._graphs: dict[str, Tensor] = {}
+        self._leaves: dict[str, Tensor] = {}
+        self._versions: tuple[int, ...] = ()
 
     # -- what is masked ---------------------------------------------------------------------------------------
 
@@ -124,9 +126,7 @@ class MaskedModel(nn.Module):
 
     def pull_back(self) -> None:
         """Carry the gradients of the effective tensors to hidden parameters; call once, after the last backward."""
-        graphs = [
-            (g, self._leaves[n].grad) for n, g in self._graphs.items() if self._leaves[n].grad is not None
-        ]
+        graphs = [(g, self._leaves[n].grad) for n, g in self._graphs.items() if self._leaves[n].grad is not None]
         if graphs:
             outputs, gradients = zip(*graphs, strict=True)
             torch.autograd.backward(outputs, gradients)
@@ -191,9 +191,7 @@ class MaskedModel(nn.Module):
             return {}
         hidden = [self._parameter(name) for name in names] + list(self.reparametrisations.parameters())
         versions = tuple(tensor._version for tensor in hidden)
-        wants_graph = (
-            torch.is_grad_enabled() and not self._detached and any(tensor.requires_grad for tensor in hidden)
-        )
+        wants_graph = torch.is_grad_enabled() and not self._detached and any(tensor.requires_grad for tensor in hidden)
         if versions != self._versions or (wants_graph and not self._graphs):
             self._compute(names)
             self._versions = versions
@@ -218,9 +216,7 @@ class MaskedModel(nn.Module):
         return masked + [name for name, _ in self._functions() if name not in self.masks]
 
     def _forget(self) -> None:
-        self._graphs: dict[str, Tensor] = {}
-        self._leaves: dict[str, Tensor] = {}
-        self._versions: tuple[int, ...] = ()
+        self._graphs, self._leaves, self._versions = {}, {}, ()
 
     def _functions(self) -> Iterator[tuple[str, Reparametrisation]]:
         for key, function in self.reparametrisations.items():

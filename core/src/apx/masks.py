@@ -106,16 +106,15 @@ def unprunable_layers(module: nn.Module) -> list[str]:
     return [
         f"{name} ({type(layer).__name__})"
         for name, layer in module.named_modules()
-        if not isinstance(layer, skip)
-        and any(parameter.dim() >= 2 for parameter in layer.parameters(recurse=False))
+        if not isinstance(layer, skip) and any(parameter.dim() >= 2 for parameter in layer.parameters(recurse=False))
     ]
 
 
 def count_zeros(module: nn.Module) -> tuple[int, int]:
     """Return (zeros, all) over the convolution and linear weights of `module`, stem and classifier included."""
-    weights = [layer.weight for layer in prunable_layers(module).values()]
-    zeros = sum(int((weight == 0).sum()) for weight in weights)  # type: ignore[union-attr]
-    return zeros, sum(weight.numel() for weight in weights)  # type: ignore[union-attr, misc]
+    weights = [module.get_parameter(name) for name in weight_names(module)]
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    return zeros, sum(weight.numel() for weight in weights)
 
 
 def reported_sparsity(module: nn.Module) -> float:

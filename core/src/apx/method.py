@@ -42,6 +42,7 @@ class MethodSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sparsity: float = Field(0.9, ge=0, lt=1, description="share removed, in the variant's own unit")
+    normalise: bool = Field(False, description="subtract and divide by the data's statistics inside the network")
     rounds: int = Field(4, ge=2, description="pruning rounds of an iterative schedule")
     fidelity: Literal["paper", "official"] = Field(
         "paper", description="official reproduces the code, bugs included"
@@ -69,7 +70,7 @@ class Method(ABC):
     def execute(self, model: "MaskedModel", run: "Run") -> None:
         """Run the stage's pipeline; the three stage classes implement it."""
 
-    def prepare(self, model: "MaskedModel", run: "Run") -> None:
+    def prepare(self, model: "MaskedModel", run: "Run") -> None:  # noqa: B027 - optional
         """Make declared changes of the network (noise layers, factors, gates) before anything trains."""
 
     def export(self, model: "MaskedModel", run: "Run") -> nn.Module:

@@ -63,11 +63,11 @@ class _StraightThroughTop(torch.autograd.Function):
     """Top-k mask of the scores whose gradient passes to all scores unchanged."""
 
     @staticmethod
-    def forward(ctx: object, saliency: Tensor, kept: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: object, saliency: Tensor, kept: int) -> Tensor:
         return keep_highest(saliency, kept).to(saliency.dtype)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 

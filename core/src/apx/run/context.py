@@ -132,7 +132,7 @@ class Run:
     def prunable(self, model: MaskedModel) -> list[str]:
         """Return the names of the weights that this variant may prune, in definition order."""
         names = weight_names(model.module, self.variant.excluded_layers)
-        if not self.variant.granularity == "weights":
+        if self.variant.granularity != "weights":
             names = [name for name in names if model.module.get_parameter(name).dim() >= 2]
         return names
 
@@ -180,9 +180,7 @@ class Run:
             self.directory.finish(path, state)
         return masks
 
-    def prune(
-        self, name: str, model: MaskedModel, prune: Callable[[MaskedModel, "Run"], Masks], target: float
-    ) -> None:
+    def prune(self, name: str, model: MaskedModel, prune: Callable[[MaskedModel, "Run"], Masks], target: float) -> None:
         """Run a pruning phase towards `target` and put its masks into force."""
 
         def body() -> Masks:
@@ -255,9 +253,7 @@ class Run:
         self.dense = {name: tensor.detach().clone() for name, tensor in model.module.state_dict().items()}
         if fresh and (key := self._dense_key(settings)) is not None:
             self.dense_origin = "trained in this run"
-            store_dense(
-                key, self.dense, {"settings": settings.model_dump(), "network": dict(self.determines or {})}
-            )
+            store_dense(key, self.dense, {"settings": settings.model_dump(), "network": dict(self.determines or {})})
 
     def dense_state(self, model: MaskedModel, settings: TrainSettings) -> dict[str, Tensor]:
         """Return the state dict of the dense network trained with `settings`; `model` is left as it is."""

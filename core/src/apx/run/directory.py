@@ -57,9 +57,7 @@ class RunDirectory:
         try:
             return json.loads((self.path / "run.json").read_text())
         except (OSError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"{self.path} is not a run directory: its run.json cannot be read ({error})"
-            ) from None
+            raise UserError(f"{self.path} is not a run directory: its run.json cannot be read ({error})") from None
 
     def report(self) -> dict[str, Any] | None:
         """Return `report.json`, or None while the run has not ended."""

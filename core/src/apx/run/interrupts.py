@@ -9,7 +9,7 @@ from types import FrameType
 from ..errors import ApxError
 
 
-class Interrupted(ApxError):
+class Interrupted(ApxError):  # noqa: N818 - not an error of the run
     """A signal ended the run after its state was saved; `exit_status` is the shell's convention for the signal."""
 
     def __init__(self, signum: int) -> None:

@@ -54,9 +54,7 @@ class Request:
         allowed = list(cls.__dataclass_fields__)
         for name in document:
             if name not in allowed:
-                raise UserError(
-                    f"unknown name '{name}' in the configuration; allowed are {', '.join(allowed)}"
-                )
+                raise UserError(f"unknown name '{name}' in the configuration; allowed are {', '.join(allowed)}")
         if "method" not in document:
             raise UserError('the configuration names no method; add "method": "<slug>"')
         return cls(**document)
@@ -114,9 +112,7 @@ def resolve(request: Request) -> Resolved:
     if request.epochs_scale <= 0:
         raise UserError(f"--epochs-scale {request.epochs_scale} is not positive; use e.g. 0.1 or 1")
     if request.from_checkpoint is not None and not Path(request.from_checkpoint).is_file():
-        raise UserError(
-            f"the checkpoint {request.from_checkpoint} does not exist; give --from the path of a file"
-        )
+        raise UserError(f"the checkpoint {request.from_checkpoint} does not exist; give --from the path of a file")
     data = load_dataset(request.dataset, request.data_dir)
     device, precision = choose_device(request.device), request.precision
     if precision not in ("auto", "fp32", "bf16"):
@@ -178,9 +174,7 @@ def _validate(settings: type[MethodSettings], values: Mapping[str, Any]) -> Meth
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         if name == "sparsity":
-            raise UserError(
-                f"sparsity {first['input']} is out of range; use 0 <= sparsity < 1, e.g. 0.9"
-            ) from None
+            raise UserError(f"sparsity {first['input']} is out of range; use 0 <= sparsity < 1, e.g. 0.9") from None
         raise UserError(f"setting {name} = {first['input']!r} is refused: {first['msg']}") from None
 
 
@@ -203,9 +197,7 @@ def _assign(values: dict[str, Any], path: str, value: Any, settings: type[Method
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise UserError(f"unknown setting '{path}'{hint} (allowed here: {', '.join(known)})")
         inner = known[name].annotation
-        known = (
-            dict(inner.model_fields) if isinstance(inner, type) and issubclass(inner, TrainSettings) else {}
-        )
+        known = dict(inner.model_fields) if isinstance(inner, type) and issubclass(inner, TrainSettings) else {}
     for name in outer:
         where = where.setdefault(name, {})
     where[last] = value
@@ -220,9 +212,7 @@ def _check_objectives(settings: MethodSettings) -> None:
         if isinstance(phase, TrainSettings) and phase.objective not in known:
             near = difflib.get_close_matches(phase.objective, known, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise UserError(
-                f"unknown objective '{phase.objective}' in {name}; choose one of {', '.join(known)}{hint}"
-            )
+            raise UserError(f"unknown objective '{phase.objective}' in {name}; choose one of {', '.join(known)}{hint}")
 
 
 def choose_device(name: str) -> str:

@@ -53,9 +53,7 @@ def start(
     return _carry_out(resolved, network, directory, progress or Quiet(), observers or [])
 
 
-def resume(
-    path: Path, *, progress: Progress | None = None, observers: list[Observer] | None = None
-) -> dict[str, Any]:
+def resume(path: Path, *, progress: Progress | None = None, observers: list[Observer] | None = None) -> dict[str, Any]:
     """Continue a run that was killed or interrupted; a finished one returns its report.
 
     Raises:
@@ -96,7 +94,7 @@ def build_network(resolved: Resolved) -> nn.Module:
             in_channels=channels,
             image_size=height,
             width=request.width,
-            normalisation=data.normalisation,
+            normalisation=data.normalisation if resolved.settings.normalise else None,
         )
     if resolved.variant.structure == "S":
         from ..coupling import check_couplable
@@ -111,9 +109,7 @@ def run_record(resolved: Resolved) -> dict[str, Any]:
         "apx_run": 1,
         "request": resolved.request.document(),
         "method": resolved.request.method,
-        "variant": {
-            name: getattr(resolved.variant, name) for name in ("structure", "granularity", "schedule")
-        }
+        "variant": {name: getattr(resolved.variant, name) for name in ("structure", "granularity", "schedule")}
         | {"locality": resolved.variant.locality, "budget": resolved.variant.budget}
         | {"sparsity_unit": resolved.variant.sparsity_unit, "basis": resolved.variant.basis},
         "settings": resolved.settings.model_dump(),
@@ -149,6 +145,7 @@ def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progr
         "width": request.width,
         "classes": data.num_classes,
         "image": list(data.image_shape),
+        "normalise": resolved.settings.normalise,
         "init": derive_seed(request.seed, "init"),
     }
     return Run(

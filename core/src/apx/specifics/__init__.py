@@ -1,5 +1,6 @@
 """The taxonomy's specifics as small values that a method composes: schedule, structure, locality, criterion, rates."""
 
+from .compose import masks_by, masks_from, masks_from_units
 from .criterion import Criterion, GradientMagnitude, LearnedScore, Magnitude, RandomScore
 from .locality import Global, Local, Locality
 from .rates import ERK, RateStrategy, Uniform
@@ -26,5 +27,8 @@ __all__ = [
     "Structure",
     "Uniform",
     "Weights",
+    "masks_by",
+    "masks_from",
+    "masks_from_units",
     "structure_of",
 ]

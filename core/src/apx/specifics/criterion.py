@@ -52,10 +52,7 @@ class RandomScore(Criterion):
 
     def scores(self, model: "MaskedModel", names: list[str], run: "Run") -> dict[str, Tensor]:
         """Return the same random numbers for the same seed; masked weights rank below all others."""
-        drawn = {
-            name: run.random(f"scores/{name}", tuple(model.module.get_parameter(name).shape))
-            for name in names
-        }
+        drawn = {name: run.random(f"scores/{name}", tuple(model.module.get_parameter(name).shape)) for name in names}
         # an iterative schedule must not revive what an earlier round removed
         return {name: s * model.masks[name] if name in model.masks else s for name, s in drawn.items()}
 

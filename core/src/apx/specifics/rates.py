@@ -15,9 +15,7 @@ class RateStrategy(ABC):
     label: ClassVar[str]  # the budget's name in the vocabulary
 
     @abstractmethod
-    def kept(
-        self, shapes: Mapping[str, Sequence[int]], sparsity: float, structure: Structure
-    ) -> dict[str, int]:
+    def kept(self, shapes: Mapping[str, Sequence[int]], sparsity: float, structure: Structure) -> dict[str, int]:
         """Return weight name -> number of units kept (at least 1), given the weights' shapes."""
 
 
@@ -27,9 +25,7 @@ class Uniform(RateStrategy):
 
     label = "uniform"
 
-    def kept(
-        self, shapes: Mapping[str, Sequence[int]], sparsity: float, structure: Structure
-    ) -> dict[str, int]:
+    def kept(self, shapes: Mapping[str, Sequence[int]], sparsity: float, structure: Structure) -> dict[str, int]:
         """See the base class."""
         counts = {name: structure.count(shape) for name, shape in shapes.items()}
         return {name: max(1, n - pruned_count(sparsity, n)) for name, n in counts.items()}
@@ -41,9 +37,7 @@ class ERK(RateStrategy):
 
     label = "fixed-nonuniform"
 
-    def kept(
-        self, shapes: Mapping[str, Sequence[int]], sparsity: float, structure: Structure
-    ) -> dict[str, int]:
+    def kept(self, shapes: Mapping[str, Sequence[int]], sparsity: float, structure: Structure) -> dict[str, int]:
         """See the base class; the total is met up to rounding, one unit per layer."""
         counts = {name: structure.count(shape) for name, shape in shapes.items()}
         raw = {name: sum(shape) / _product(shape) for name, shape in shapes.items()}
@@ -58,10 +52,7 @@ class ERK(RateStrategy):
             if not over:
                 break
             dense.update(over)
-        kept = {
-            name: counts[name] if name in dense else round(scale * raw[name] * counts[name])
-            for name in shapes
-        }
+        kept = {name: counts[name] if name in dense else round(scale * raw[name] * counts[name]) for name in shapes}
         return {name: min(counts[name], max(1, k)) for name, k in kept.items()}
 
 

@@ -80,7 +80,7 @@ class Objective(ABC):
         """Return what the objective carries between steps (tensors and plain values)."""
         return {}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - optional
         """Restore `state()`."""
 
 

@@ -39,7 +39,7 @@ def learning_rate(settings: TrainSettings, epoch: int, fraction: float = 0.0) ->
     if settings.lr_schedule == "hydra-cosine":
         return settings.lr / 2 * (1 + math.cos(math.pi * (epoch - 1) / total))
     if settings.lr_schedule == "step":
-        passed = sum(epoch >= round(milestone * total, 9) for milestone in settings.milestones)
+        passed = sum(epoch + settings.first_epoch >= round(milestone * total, 9) for milestone in settings.milestones)
         return settings.lr * settings.lr_decay**passed
     position = (epoch + fraction) / total
     peak = settings.cyclic_peak

@@ -24,9 +24,7 @@ class TrainSettings(BaseModel):
     epochs: int = Field(100, ge=0)
     batch_size: int = Field(128, ge=1)
 
-    objective: str = Field(
-        "trades", description="what the phase minimises: nat, pgd, fgsm-rs, trades, kd, ..."
-    )
+    objective: str = Field("trades", description="what the phase minimises: nat, pgd, fgsm-rs, trades, kd, ...")
     eps: Radius | None = Field(None, description="training radius; the dataset's threat where None")
     alpha: Radius | None = Field(None, description="attack step; 2.5 eps / steps (at most eps) where None")
     steps: int = Field(10, ge=0, description="attack steps")
@@ -40,16 +38,13 @@ class TrainSettings(BaseModel):
     nesterov: bool = False
     weight_decay: float = Field(1e-4, ge=0)
     lr_schedule: Literal["constant", "cosine", "hydra-cosine", "step", "cyclic"] = "cosine"
-    milestones: tuple[float, ...] = Field(
-        (), description="fractions of the phase at which a step schedule decays"
-    )
+    milestones: tuple[float, ...] = Field((), description="fractions of the phase at which a step schedule decays")
+    first_epoch: Literal[0, 1] = Field(0, description="where a step schedule starts counting epochs")
     lr_decay: float = Field(0.1, gt=0, description="factor at each milestone")
     cyclic_peak: float = Field(0.5, gt=0, lt=1, description="where a cyclic schedule peaks, as a fraction")
 
     augment: bool = True
-    handover: Literal["last", "best"] = Field(
-        "last", description="state handed on: last epoch or best on validation"
-    )
+    handover: Literal["last", "best"] = Field("last", description="state handed on: last epoch or best on validation")
     val_steps: int = Field(10, ge=0, description="PGD steps when `best` is judged on validation data")
 
 

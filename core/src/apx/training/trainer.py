@@ -215,9 +215,7 @@ class Trainer:
 
     def _validation_accuracy(self) -> float:
         env, split = self.environment, self.environment.data.val
-        attack = env.threat(
-            self.settings.model_copy(update={"steps": self.settings.val_steps, "alpha": None})
-        )
+        attack = env.threat(self.settings.model_copy(update={"steps": self.settings.val_steps, "alpha": None}))
         correct = 0
         from ..datasets import ordered_batches
 

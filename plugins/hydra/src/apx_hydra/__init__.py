@@ -1,5 +1,11 @@
-"""HYDRA (Sehwag et al., 2020).
+"""HYDRA as an apx plugin."""
 
-Pruning as robust empirical risk minimisation: one importance score per weight is trained with a straight-
-through gradient while the weights stand still, and the top scores of each layer are kept.
-"""
+from apx import Method, hookimpl
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import Hydra
+
+    return [Hydra]

@@ -1,4 +1,11 @@
-"""Magnitude pruning at initialisation (Frankle et al., 2021).
+"""Magnitude pruning before training, a baseline, as an apx plugin."""
 
-Removes the weights of smallest magnitude of the untrained network, then trains what is left.
-"""
+from apx import Method, hookimpl
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import MagnitudePruningBefore
+
+    return [MagnitudePruningBefore]

@@ -1,4 +1,11 @@
-"""Magnitude pruning (Han et al., 2015).
+"""Magnitude pruning after training, a baseline, as an apx plugin."""
 
-Removes the weights (or filters) of smallest magnitude of a trained network and finetunes.
-"""
+from apx import Method, hookimpl
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import MagnitudePruning
+
+    return [MagnitudePruning]

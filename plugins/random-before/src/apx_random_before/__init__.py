@@ -1,4 +1,11 @@
-"""Random pruning at initialisation (Liu et al., 2022).
+"""Random pruning before training, a baseline, as an apx plugin."""
 
-Removes weights of the untrained network at random, then trains what is left.
-"""
+from apx import Method, hookimpl
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import RandomPruningBefore
+
+    return [RandomPruningBefore]

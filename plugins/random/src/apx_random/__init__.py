@@ -1,4 +1,11 @@
-"""Random pruning (Blalock et al., 2020).
+"""Random pruning after training, a baseline, as an apx plugin."""
 
-Removes weights (or filters) of a trained network at random and finetunes.
-"""
+from apx import Method, hookimpl
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import RandomPruning
+
+    return [RandomPruning]

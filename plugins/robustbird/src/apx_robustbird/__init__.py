@@ -1,5 +1,11 @@
-"""RobustBird (Chen et al., 2022).
+"""RobustBird as an apx plugin."""
 
-Robust early-bird tickets: short dense training until the global magnitude mask stops changing, one cut
-without rewinding, then adversarial training of what is left.
-"""
+from apx import Method, hookimpl
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import RobustBird
+
+    return [RobustBird]

@@ -1,5 +1,11 @@
-"""TwinRep (Li et al., 2023).
+"""TwinRep as an apx plugin."""
 
-Writes each weight as a product of two trained factors, so that weight decay on the factors acts as an l1
-penalty on the weight; one global magnitude mask of the products is drawn early in a single robust training.
-"""
+from apx import Method, hookimpl
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import TwinRep
+
+    return [TwinRep]

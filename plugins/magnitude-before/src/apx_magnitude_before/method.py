@@ -1,0 +1,29 @@
+"""Baseline: magnitude pruning of the untrained network, composed of core's specifics alone."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from apx import BeforeTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings
+from apx.specifics import Magnitude, masks_by
+from apx.training import quick
+
+_TRADES: Mapping[str, Any] = {"objective": "trades", "eps": 0.031, "alpha": 0.0078, "steps": 10, "beta": 6.0}
+
+
+class MagnitudePruningBeforeSettings(MethodSettings):
+    """Defaults: HYDRA's pretraining recipe."""
+
+    train: TrainSettings = TrainSettings(epochs=100, lr=0.1, lr_schedule="hydra-cosine", **_TRADES)
+
+
+class MagnitudePruningBefore(BeforeTraining):
+    """Prune the initial network (the smallest |w| go), then train what is left."""
+
+    slug = "magnitude-before"
+    Settings = MagnitudePruningBeforeSettings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {"train": quick.PRETRAIN}}
+    settings: MagnitudePruningBeforeSettings
+
+    def prune(self, model: MaskedModel, run: Run) -> Masks:
+        """Keep the best by the criterion."""
+        return masks_by(Magnitude(), model, run)

@@ -1,0 +1,32 @@
+"""Baseline: magnitude pruning of a trained network, composed of core's specifics alone."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from apx import AfterTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings
+from apx.specifics import Magnitude, masks_by
+from apx.training import quick
+
+_TRADES: Mapping[str, Any] = {"objective": "trades", "eps": 0.031, "alpha": 0.0078, "steps": 10, "beta": 6.0}
+
+
+class MagnitudePruningSettings(MethodSettings):
+    """Defaults: HYDRA's training recipe, so that a method and its baseline differ in the pruning alone."""
+
+    pretrain: TrainSettings = TrainSettings(epochs=100, lr=0.1, lr_schedule="hydra-cosine", **_TRADES)
+    finetune: TrainSettings = TrainSettings(epochs=100, lr=0.01, lr_schedule="hydra-cosine", **_TRADES)
+
+
+class MagnitudePruning(AfterTraining):
+    """Pretrain, prune (the smallest |w| go), finetune; layer rates and schedule as the variant says."""
+
+    slug = "magnitude"
+    Settings = MagnitudePruningSettings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"pretrain": quick.PRETRAIN, "finetune": quick.FINETUNE},
+    }
+    settings: MagnitudePruningSettings
+
+    def prune(self, model: MaskedModel, run: Run) -> Masks:
+        """Keep the best by the criterion."""
+        return masks_by(Magnitude(), model, run)

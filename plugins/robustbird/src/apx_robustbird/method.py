@@ -1,0 +1,117 @@
+"""RobustBird (Chen et al., ICLR 2022, arXiv 2202.09844): robust early-bird tickets."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from apx import BeforeTraining, Dynamics, MaskedModel, Masks, MethodSettings, Run, TrainSettings
+from apx.selection import pruned_count
+from apx.specifics import Magnitude, masks_by
+from apx.training import quick
+
+_SGD: Mapping[str, Any] = {
+    "epochs": 200,
+    "lr": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "lr_schedule": "step",
+    "milestones": (0.25, 0.75),
+}
+_ATTACK: Mapping[str, Any] = {"eps": 8 / 255, "alpha": 2 / 255, "steps": 10}
+
+
+class RobustBirdSettings(MethodSettings):
+    """Defaults: the official script for CIFAR-10 (milestones 50 and 150 of 200; FlyingBird's script has 100, 150)."""
+
+    early_bird: TrainSettings = Field(
+        TrainSettings(objective="nat", **_SGD, **_ATTACK), description="short dense training: nat, fgsm-rs or pgd"
+    )
+    train: TrainSettings = TrainSettings(objective="pgd", attack_bn="train", handover="best", **_SGD, **_ATTACK)
+    normalise: bool = True
+    window: int = Field(5, ge=2, description="masks of so many last epochs are compared")
+    threshold: float = Field(0.08, description="largest mask distance at which the ticket counts as found")
+    normalise_distance: bool = Field(
+        False, description="divide distances by 2 min(s, 1 - s), their largest value; the official ones shrink with it"
+    )
+
+
+class RobustBird(BeforeTraining):
+    """Train densely until the magnitude mask settles, prune once by global magnitude, train what is left.
+
+    No rewinding: surviving weights and batch-norm statistics keep their values; the optimiser starts afresh.
+    The detector watches convolutions only, the pruner ranks convolutions and linear layers, as published.
+    """
+
+    slug = "robustbird"
+    Settings = RobustBirdSettings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            "early_bird": {**quick.PRETRAIN, "objective": "nat"},
+            "train": {**quick.PRETRAIN, "lr_schedule": "cyclic"},
+        },
+    }
+    settings: RobustBirdSettings
+
+    def prune(self, model: MaskedModel, run: Run) -> Masks:
+        """Draw the early-bird ticket, then the masks from the weights of that epoch."""
+        s = self.settings
+        detector = EarlyBird(run.target, window=s.window, threshold=s.threshold, normalise=s.normalise_distance)
+        run.train("early-bird", model, s.early_bird, dynamics=detector)
+        return masks_by(Magnitude(), model, run)
+
+
+class EarlyBird(Dynamics):
+    """Ends the phase at the first epoch whose mask lies within `threshold` of each of the window's earlier masks."""
+
+    def __init__(self, sparsity: float, *, window: int = 5, threshold: float = 0.08, normalise: bool = False) -> None:
+        self._sparsity = sparsity
+        self._threshold = threshold
+        self._scale = 2 * min(sparsity, 1 - sparsity) if normalise else 1.0
+        self._masks: deque[Tensor] = deque(maxlen=window)
+
+    def epoch_end(self, model: MaskedModel, epoch: int) -> bool:
+        """Compare this epoch's mask with the earlier ones."""
+        return self.observe(convolution_weights(model.module))
+
+    def observe(self, weights: Tensor) -> bool:
+        """Take in the weights after an epoch (flat) and say whether the ticket has emerged."""
+        self._masks.append(detector_mask(weights, self._sparsity))
+        if len(self._masks) < (self._masks.maxlen or 0):
+            return False
+        return all(distance <= self._threshold for distance in self.distances())
+
+    def distances(self) -> list[float]:
+        """Return the distances from the newest mask to the earlier ones, newest first."""
+        *earlier, newest = self._masks
+        return [mask_distance(newest, mask) / self._scale for mask in reversed(earlier)]
+
+    def state(self) -> dict[str, Any]:
+        """Return the window of masks."""
+        return {"masks": list(self._masks)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the window of masks."""
+        self._masks.clear()
+        self._masks.extend(state["masks"])
+
+
+def convolution_weights(module: nn.Module) -> Tensor:
+    """Return all convolution weights as one flat tensor, linear layers left out."""
+    weights = [layer.weight.detach().reshape(-1) for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    return torch.cat(weights)
+
+
+def detector_mask(weights: Tensor, sparsity: float) -> Tensor:
+    """Return 1[|w| > tau], tau the floor(s N)-th order statistic counted from 0: N - floor(s N) - 1 ones, no ties."""
+    magnitude = weights.abs()
+    rank = min(pruned_count(sparsity, magnitude.numel()) + 1, magnitude.numel())
+    return magnitude > magnitude.kthvalue(rank).values
+
+
+def mask_distance(a: Tensor, b: Tensor) -> float:
+    """Return the share of differing entries of two bool masks (normalised Hamming distance)."""
+    return float((a != b).double().mean())

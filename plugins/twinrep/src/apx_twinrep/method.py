@@ -1,0 +1,146 @@
+"""TwinRep (Li et al., AAAI 2023, DOI 10.1609/aaai.v37i7.26027): sparse training by weight reparameterisation."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from apx import DuringTraining, Dynamics, MaskedModel, Masks, MethodSettings, Run, TrainSettings
+from apx.masks import weight_names
+from apx.specifics import masks_from_units
+from apx.training import quick
+
+from .factors import Channel, Twin, balanced_factors, uniform_factor
+
+_PAPER = TrainSettings(
+    epochs=100,
+    objective="trades",
+    eps=0.031,
+    alpha=0.0078,
+    steps=10,
+    beta=6.0,
+    lr=0.1,
+    momentum=0.9,
+    weight_decay=2e-4,
+    lr_schedule="step",
+    milestones=(0.7, 0.85),
+    first_epoch=1,
+)
+
+
+class TwinRepSettings(MethodSettings):
+    """Defaults: the official code's, the same for every dataset and network; TRADES as in the paper."""
+
+    train: TrainSettings = _PAPER
+    pruning_epoch: int = Field(10, ge=1, description="1-based epoch before which the masks are computed, once")
+    init: Literal["official", "balanced", "from-dense"] = Field(
+        "official",
+        description="official: both factors U(-1/sqrt(fan_in), 1/sqrt(fan_in)), near-zero logits at first; balanced: "
+        "|W| = |A| = sqrt|w| of the network's own init w; from-dense: the same for the weights of a dense network",
+    )
+    pretrain: TrainSettings = Field(_PAPER, description="the dense network of init=from-dense and of the baseline")
+
+    @model_validator(mode="after")
+    def _prunes_in_time(self) -> "TwinRepSettings":
+        if self.pruning_epoch > self.train.epochs:
+            raise ValueError(f"pruning_epoch {self.pruning_epoch} lies behind the {self.train.epochs} epochs of train")
+        return self
+
+
+class TwinRep(DuringTraining):
+    """Train V = W * A under plain weight decay on both factors, prune the smallest |V| once, train on.
+
+    Weights: Twin-Rep and a global ranking of |W * A| over every convolution and linear layer. Filters: Channel-Rep
+    and a global ranking of the l2 norms of V's filters; linear layers are factorised but not pruned. Counts are exact
+    (ties fall by index, and a layer's last filter is spared at another layer's expense); with `fidelity="official"`
+    ties stay and a spared filter is not made up for.
+    """
+
+    slug = "twinrep"
+    Settings = TwinRepSettings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            "pretrain": quick.PRETRAIN,
+            "train": quick.FINETUNE,
+            "pruning_epoch": 2,
+            "init": "from-dense",
+        },
+    }
+    settings: TwinRepSettings
+
+    def prepare(self, model: MaskedModel, run: Run) -> None:
+        """Factorise every convolution and linear weight."""
+        if self.settings.init == "from-dense":
+            model.module.load_state_dict(run.dense_state(model, self.settings.pretrain))
+        channel = self.variant.structure == "S"
+        for name in weight_names(model.module):
+            weight = model.module.get_parameter(name)
+            hidden, factor = self._factors(name, weight.detach(), run, channel=channel)
+            with torch.no_grad():
+                weight.copy_(hidden)
+            model.reparametrise(name, Channel(factor) if channel else Twin(factor))
+
+    def dynamics(self, model: MaskedModel, run: Run) -> Dynamics:
+        """Prune once, at the start of the pruning epoch."""
+        epoch = max(1, round(self.settings.pruning_epoch * run.epochs_scale))
+        return PruneOnce(lambda: self.masks(model, run), epoch - 1)
+
+    def masks(self, model: MaskedModel, run: Run) -> Masks:
+        """Rank the products globally, masks left out of them (section 4.3 and 4.4 of the official procedure)."""
+        products = {name: model.fold(name) for name in run.prunable(model)}
+        filters = self.variant.structure == "S"
+        scores = {n: v.flatten(1).norm(dim=1) if filters else v.abs() for n, v in products.items()}
+        if self.settings.fidelity == "paper":
+            return masks_from_units(scores, model, run)
+        units = official_units(scores, run.target, keep_one=filters)
+        return Masks({name: run.structure.expand(unit, products[name].shape) for name, unit in units.items()})
+
+    def scores(self, model: MaskedModel) -> Mapping[str, Tensor]:
+        """Return |V| or the filters' norms, without the masks."""
+        filters = self.variant.structure == "S"
+        products = {}
+        for key, function in model.reparametrisations.items():
+            name = key.replace("/", ".")
+            weight = model.module.get_parameter(name)
+            if not filters or weight.dim() > 2:
+                products[name] = function(weight, None).detach()
+        return {name: v.flatten(1).norm(dim=1) if filters else v.abs() for name, v in products.items()}
+
+    def _factors(self, name: str, weight: Tensor, run: Run, *, channel: bool) -> tuple[Tensor, Tensor]:
+        if self.settings.init == "official":
+            shape = (len(weight), len(weight)) if channel else tuple(weight.shape)
+            return weight, uniform_factor(weight, run.random(f"factor/{name}", shape), channel=channel)
+        if channel:  # A = 1 leaves the network's own weights in W
+            return weight, torch.eye(len(weight), device=weight.device)
+        return balanced_factors(weight)
+
+
+class PruneOnce(Dynamics):
+    """Put masks into force before the first step of one epoch (0-based); they stay."""
+
+    def __init__(self, masks: Callable[[], Masks], epoch: int) -> None:
+        self._masks = masks
+        self._epoch = epoch
+
+    def epoch_start(self, model: MaskedModel, epoch: int) -> None:
+        """Compute the masks at the start of the pruning epoch."""
+        if epoch == self._epoch:
+            model.set_masks(self._masks())
+
+
+def official_units(scores: Mapping[str, Tensor], ratio: float, *, keep_one: bool) -> dict[str, Tensor]:
+    """Return the official unit masks: 1 where a score reaches the (round(ratio N) + 1)-th smallest of all.
+
+    Tied scores stay, so that fewer units may go than asked; with `keep_one` a layer keeps its largest score.
+    """
+    flat = torch.cat([score.reshape(-1) for score in scores.values()])
+    threshold = flat.kthvalue(round(ratio * flat.numel()) + 1).values
+    units = {}
+    for name, score in scores.items():
+        kept = score >= threshold
+        if keep_one and not kept.any():
+            kept = torch.zeros_like(kept).index_fill(0, score.argmax(), True)
+        units[name] = kept
+    return units
