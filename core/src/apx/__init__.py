@@ -1,1 +1,95 @@
-"""Placeholder."""
+"""apx: adversarial pruning, made executable. Names are imported at first use, so that `import apx` stays light."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from apx.api import prune
+    from apx.architectures import build
+    from apx.datasets import Dataset, Split, load_dataset
+    from apx.errors import ApxError, UserError
+    from apx.evaluation import evaluate
+    from apx.hookspecs import hookimpl
+    from apx.masked_model import MaskedModel
+    from apx.masks import Masks, reported_sparsity
+    from apx.method import AfterTraining, BeforeTraining, DuringTraining, Method, MethodSettings, Variant
+    from apx.registry import entries, entry, failures, load_method
+    from apx.run.context import Observer, Run
+    from apx.shrink import shrink
+    from apx.training.dynamics import Dynamics, Position
+    from apx.training.objectives import Batch, Objective
+    from apx.training.settings import TrainSettings
+
+_HOMES = {
+    "AfterTraining": "apx.method",
+    "ApxError": "apx.errors",
+    "Batch": "apx.training.objectives",
+    "BeforeTraining": "apx.method",
+    "Dataset": "apx.datasets",
+    "DuringTraining": "apx.method",
+    "Dynamics": "apx.training.dynamics",
+    "MaskedModel": "apx.masked_model",
+    "Masks": "apx.masks",
+    "Method": "apx.method",
+    "MethodSettings": "apx.method",
+    "Objective": "apx.training.objectives",
+    "Observer": "apx.run.context",
+    "Position": "apx.training.dynamics",
+    "Run": "apx.run.context",
+    "Split": "apx.datasets",
+    "TrainSettings": "apx.training.settings",
+    "UserError": "apx.errors",
+    "Variant": "apx.method",
+    "build": "apx.architectures",
+    "entries": "apx.registry",
+    "entry": "apx.registry",
+    "evaluate": "apx.evaluation",
+    "failures": "apx.registry",
+    "hookimpl": "apx.hookspecs",
+    "load_dataset": "apx.datasets",
+    "load_method": "apx.registry",
+    "prune": "apx.api",
+    "reported_sparsity": "apx.masks",
+    "shrink": "apx.shrink",
+}
+
+__all__ = [
+    "AfterTraining",
+    "ApxError",
+    "Batch",
+    "BeforeTraining",
+    "Dataset",
+    "DuringTraining",
+    "Dynamics",
+    "MaskedModel",
+    "Masks",
+    "Method",
+    "MethodSettings",
+    "Objective",
+    "Observer",
+    "Position",
+    "Run",
+    "Split",
+    "TrainSettings",
+    "UserError",
+    "Variant",
+    "build",
+    "entries",
+    "entry",
+    "evaluate",
+    "failures",
+    "hookimpl",
+    "load_dataset",
+    "load_method",
+    "prune",
+    "reported_sparsity",
+    "shrink",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'apx' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,150 @@
+"""The list of methods: every valid entry on the path, and every reason why another is not in it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from ..errors import UserError
+from .discovery import ENTRY_FILE, Plugin, find_plugins, locate_entry
+from .failure import Failure
+from .method_entry import Entry, entry_from
+from .verdicts import Verdicts
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that one look at the path has found; no plugin code has run."""
+
+    plugins: tuple[Plugin, ...]
+    entries: tuple[Entry, ...]
+    failures: tuple[Failure, ...]
+    ambiguous: Mapping[str, Failure]  # slugs and keys that several distributions offer, in lower case
+
+    def plugin_of(self, entry: Entry) -> Plugin:
+        """Return the plugin whose package holds `entry`."""
+        return next(plugin for plugin in self.plugins if _plugin_id(plugin) == entry.plugin)
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Return the catalogue of this process; the path is looked through once (see `forget`)."""
+    plugins, failures = find_plugins()
+    verdicts = Verdicts()
+    found: list[Entry] = []
+    packages = {(plugin.distribution, plugin.package): plugin for plugin in plugins}
+    for plugin in packages.values():
+        entry, faults = _read(plugin, verdicts)
+        failures += faults
+        if entry is not None:
+            found.append(entry)
+    verdicts.save()
+    unique, duplicates = _without_duplicates(found)
+    return Catalogue(tuple(plugins), tuple(unique), (*failures, *duplicates.values()), duplicates)
+
+
+def forget() -> None:
+    """Drop what was found, so that the next question looks at the path again."""
+    catalogue.cache_clear()
+
+
+def entries() -> list[Entry]:
+    """Return every valid entry, by slug."""
+    return list(catalogue().entries)
+
+
+def entry(name: str) -> Entry:
+    """Return the entry of a method, given its slug, its benchmark key or its name, in any case.
+
+    Raises:
+        UserError: there is none, or two distributions offer it; the sentence names the nearest or both.
+    """
+    wanted = name.casefold()
+    by_spelling: dict[str, Entry] = {}
+    for pick in (_name, _key, _slug):  # the slug is entered last: it wins
+        by_spelling |= {pick(found).casefold(): found for found in catalogue().entries}
+    if wanted in by_spelling:
+        return by_spelling[wanted]
+    if wanted in catalogue().ambiguous:
+        raise UserError(catalogue().ambiguous[wanted].message)
+    nearest = difflib.get_close_matches(wanted, by_spelling, n=1)
+    hint = f", did you mean '{by_spelling[nearest[0]].slug}'?" if nearest else ";"
+    raise UserError(f"there is no method '{name}'{hint} `apx list` shows all methods")
+
+
+def _slug(found: Entry) -> str:
+    return found.slug
+
+
+def _key(found: Entry) -> str:
+    return found.key or found.slug
+
+
+def _name(found: Entry) -> str:
+    return found.name
+
+
+def _plugin_id(plugin: Plugin) -> str:
+    return f"{plugin.distribution}:{plugin.entry_point.name}"
+
+
+def _read(plugin: Plugin, verdicts: Verdicts) -> tuple[Entry | None, list[Failure]]:
+    """Return a plugin's entry, or why it has none. A plugin without a method has neither."""
+    try:
+        file = locate_entry(plugin)
+        if file is None:
+            return None, _missing(plugin)
+        content = file.read_bytes()
+        document = json.loads(content)
+    except ModuleNotFoundError as error:
+        return None, [plugin.failure("entry", str(error))]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        return None, [plugin.failure("entry", f"its {ENTRY_FILE} cannot be read: {error}")]
+    except Exception as error:  # a stranger's import finder may raise anything
+        return None, [plugin.failure("entry", f"its package {plugin.package!r} cannot be found: {error!r}")]
+    faults = verdicts.of(content, document)
+    if faults:
+        return None, [plugin.failure("entry", message, pointer) for pointer, message in faults]
+    return (
+        entry_from(
+            document,
+            plugin=_plugin_id(plugin),
+            distribution=plugin.distribution,
+            version=plugin.version,
+        ),
+        [],
+    )
+
+
+def _missing(plugin: Plugin) -> list[Failure]:
+    """A package without an entry is at fault only if it offers a method: data sets and the like need none."""
+    if plugin.offers_only_extensions():
+        return []
+    return [plugin.failure("entry", f"its package {plugin.package!r} has no {ENTRY_FILE}")]
+
+
+def _without_duplicates(found: list[Entry]) -> tuple[list[Entry], dict[str, Failure]]:
+    """Leave out the entries that share a slug or a key: a benchmark must not choose between them in silence."""
+    failures: dict[str, Failure] = {}
+    clashing: set[str] = set()
+    for what, pick in (("slug", _slug), ("key", lambda one: one.key)):
+        groups: dict[str, list[Entry]] = {}
+        for one in found:
+            value = pick(one)
+            if value is not None:
+                groups.setdefault(value, []).append(one)
+        for value, group in groups.items():
+            if len(group) > 1:
+                clashing |= {one.plugin for one in group}
+                failures[value.casefold()] = _duplicate(what, value, group)
+    unique = [one for one in found if one.plugin not in clashing]
+    return sorted(unique, key=_slug), failures
+
+
+def _duplicate(what: str, value: str, group: list[Entry]) -> Failure:
+    owners = " and ".join(f"{one.distribution} {one.version}" for one in group)
+    message = f"the {what} '{value}' is offered by {owners}: uninstall all but one of them"
+    return Failure(group[-1].distribution, group[-1].version, "duplicate", f"/{what}", message)

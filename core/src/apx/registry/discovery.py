@@ -1,0 +1,114 @@
+"""Find the plugins on the path without running any of their code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from .failure import Failure
+
+GROUP = "apx"
+ENTRY_FILE = "taxonomy.json"
+EXTENSION_HOOKS = (
+    "apx_architectures",
+    "apx_datasets",
+    "apx_objectives",
+    "apx_criteria",
+    "apx_attacks",
+    "apx_observers",
+    "apx_commands",
+)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point of the group `apx`: the distribution that declares it and the module that it names."""
+
+    distribution: str
+    version: str
+    entry_point: EntryPoint
+
+    @property
+    def package(self) -> str:
+        """The top-level package, the only one that may be looked up without running code."""
+        return self.entry_point.module.partition(".")[0]
+
+    def offers_only_extensions(self) -> bool:
+        """Say whether the module names hooks, and the one for methods is not among them; its text is read, not run."""
+        folder, *_ = locations(self)
+        path = folder.joinpath(*self.entry_point.module.split(".")[1:])
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        try:
+            text = source.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return False
+        return "apx_methods" not in text and any(hook in text for hook in EXTENSION_HOOKS)
+
+    def failure(self, what: str, message: str, pointer: str | None = None) -> Failure:
+        """Return a failure that names this plugin's distribution."""
+        return Failure(self.distribution, self.version, what, pointer, message)
+
+
+def find_plugins() -> tuple[list[Plugin], list[Failure]]:
+    """Return every plugin, by distribution name, and what kept a distribution from being read.
+
+    Each distribution is read on its own, since `importlib.metadata.entry_points` lets one malformed file stop all.
+    Of two copies of a distribution the first on the path counts, as it does for imports.
+    """
+    plugins: dict[str, list[Plugin]] = {}
+    failures: list[Failure] = []
+    for distribution in distributions():
+        try:
+            text = distribution.read_text("entry_points.txt")
+            if text is None or f"[{GROUP}]" not in text:
+                continue
+            name, version = distribution.name, distribution.version
+            plugins.setdefault(name, list(_plugins_of(distribution, name, version)))
+        except Exception as error:  # metadata is a stranger's file: no fault of it may stop the listing
+            failures.append(_unreadable(distribution, error))
+    return [plugin for name in sorted(plugins) for plugin in plugins[name]], failures
+
+
+def _plugins_of(distribution: Distribution, name: str, version: str) -> Iterator[Plugin]:
+    for entry_point in distribution.entry_points:
+        if entry_point.group == GROUP:
+            if entry_point.pattern.match(entry_point.value) is None:
+                raise ValueError(f"the entry point {entry_point.name!r} names no module: {entry_point.value!r}")
+            yield Plugin(name, version, entry_point)
+
+
+def _unreadable(distribution: Distribution, error: Exception) -> Failure:
+    folder = str(getattr(distribution, "_path", "an unnamed distribution"))  # the name itself may be what is broken
+    return Failure(Path(folder).name, "?", "distribution", None, f"its metadata cannot be read: {error!r}")
+
+
+def locate_entry(plugin: Plugin) -> Path | None:
+    """Return the path of the plugin's `taxonomy.json`, None where its package has none.
+
+    Raises ModuleNotFoundError as `locations` does.
+    """
+    return next((path for folder in locations(plugin) if (path := folder / ENTRY_FILE).is_file()), None)
+
+
+def locations(plugin: Plugin) -> list[Path]:
+    """Return the folders of the plugin's package, found without importing it.
+
+    Raises ModuleNotFoundError where the package is not on the path or is a single file.
+    """
+    spec = _find(plugin.package)
+    if spec is None:
+        raise ModuleNotFoundError(f"the package {plugin.package!r} that its entry point names is not installed")
+    if not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"{plugin.package!r} is a single module; a plugin is a package with {ENTRY_FILE}")
+    return [Path(folder) for folder in spec.submodule_search_locations]
+
+
+def _find(package: str) -> ModuleSpec | None:
+    try:
+        return find_spec(package)
+    except ValueError:  # a half-imported module in sys.modules has no spec
+        return None
