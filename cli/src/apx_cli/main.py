@@ -1,3 +1,51 @@
-"""The apx command."""
+"""The `apx` program: one group of commands, each imported when it is called."""
 
-def main() -> None: ...
+from __future__ import annotations
+
+import io
+import sys
+
+import click
+
+from .lazy import LazyGroup
+
+COMMANDS = {
+    "list": "List the methods, by any property of their taxonomy.",
+    "show": "Show one method: the survey's row, what the code implements, where they differ.",
+    "compare": "Put methods side by side.",
+    "cite": "Print the BibTeX of methods.",
+    "run": "Prune a network with a method and evaluate the result.",
+    "evaluate": "Attack a network and print what is left of its accuracy.",
+    "export": "Write a result as a file that plain PyTorch loads.",
+    "runs": "List, show and remove run directories.",
+    "cache": "Show or clear what apx keeps between runs.",
+    "doctor": "Show versions, the machine and broken plugins.",
+}
+"""Name and first line of each command; `apx_cli.commands.<name>` holds it."""
+
+HELP = """Adversarial pruning: list the published methods, run them, compare them fairly.
+
+\b
+Example:
+  apx list --stage after --criterion LIS
+  apx run twinrep --arch vgg16
+
+Commands that a plugin adds are called by their names; `apx doctor` lists them."""
+
+
+@click.group(cls=LazyGroup, commands_at="apx_cli.commands", summaries=COMMANDS, help=HELP)
+@click.version_option(package_name="apx-cli", prog_name="apx")
+def cli() -> None:
+    """See HELP, which click prints."""
+
+
+def main() -> None:
+    """Run the program; what the terminal's encoding lacks is printed as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    cli(prog_name="apx")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""`apx show`: one method with both of its blocks, and where and why they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from apx import registry
+from apx.registry import Entry
+
+from ..output import console, json_option, print_json, table, warn_of, words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command(name="show")
+@click.argument("method")
+@json_option
+def command(method: str, as_json: bool) -> None:
+    """Show one method: the survey's row, what the code implements, and where and why they differ.
+
+    METHOD is a slug, a name or a benchmark key. `apx run METHOD --dry-run` shows the settings.
+
+    \b
+    Example:
+      apx show robustbird
+    """
+    entry = registry.entry(method)
+    warn_of(registry.failures())
+    if as_json:
+        print_json({**entry.as_dict(), **entry.document})
+        return
+    out = console()
+    _print_head(out, entry)
+    _print_blocks(out, entry)
+    _print_variants(out, entry.document["implements"]["variants"])
+    _print_notes(out, entry)
+
+
+def _print_head(out: Console, entry: Entry) -> None:
+    document = entry.document
+    code = document["code"]
+    licence = {None: "licence unknown", "NONE": "no licence"}
+    facts = {
+        "title": document["title"],
+        "authors": ", ".join(document["authors"]),
+        "published": " ".join(str(part) for part in (document["venue"], entry.year) if part is not None),
+        "paper": document["url"] or "none",
+        "code": f"{code['url']} ({licence.get(code['licence'], code['licence'])})" if code else "none published",
+        "key": entry.key or "none",
+        "origin": entry.origin,
+        "plugin": f"{entry.distribution} {entry.version}",
+        "runs": "yes" if entry.implemented else "no, only the entry exists",
+    }
+    out.print(f"{entry.name} ({entry.slug})", style="bold")
+    for name, value in facts.items():
+        out.print(f"{name:<10} {value}", soft_wrap=True)
+
+
+def _print_blocks(out: Console, entry: Entry) -> None:
+    survey, implements = entry.survey, entry.implements
+    reasons = {differs["field"] for differs in entry.document["implements"]["differs"]}
+    rows = []
+    for name, pick in _PROPERTIES.items():
+        published = "-" if survey is None else pick(survey)
+        mark = " *" if survey is not None and (published != pick(implements) or name in reasons) else ""
+        rows.append((f"{name}{mark}", published, pick(implements)))
+    for index, view in enumerate((survey, implements)):
+        for phase, objectives in view.phases if view is not None else ():
+            cells = ["-", "-"]
+            cells[index] = words(objectives) if objectives != () else "no training"
+            rows.append((phase, *cells))
+    out.print()
+    out.print(table("property", "survey", "implements", rows=rows))
+    if survey is not None:
+        out.print("* differs", style="dim")
+
+
+_PROPERTIES = {
+    "stage": lambda view: view.stage,
+    "schedules": lambda view: words(view.schedules),
+    "structures": lambda view: words(view.structures),
+    "granularities": lambda view: words(view.granularities),
+    "localities": lambda view: words(view.localities),
+    "criterion": lambda view: view.criterion,
+}
+
+
+def _print_variants(out: Console, variants: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for number, one in enumerate(variants, start=1):
+        cells = (one[name] for name in ("structure", "granularity", "schedule", "locality", "budget", "sparsity_unit"))
+        left_out = ", ".join(one["excluded_layers"]) or "none"
+        rows.append((str(number), *cells, left_out, one["status"], one["basis"]))
+    headings = ("structure", "granularity", "schedule", "locality", "budget", "sparsity in", "never pruned")
+    out.print()
+    out.print(table("variant", *headings, "status", "basis", rows=rows))
+    for number, one in enumerate(variants, start=1):
+        if "remark" in one:
+            out.print(f"variant {number}: {one['remark']}", soft_wrap=True)
+
+
+def _print_notes(out: Console, entry: Entry) -> None:
+    differs = entry.document["implements"]["differs"]
+    if differs:
+        out.print("\nWhere the code differs from the survey, and why", style="bold")
+        for one in differs:
+            out.print(f"{one['field']}: {one['why']}", soft_wrap=True)
+    disputed = entry.document.get("survey", {}).get("disputed", [])
+    if disputed:
+        out.print("\nDisputed: other published values", style="bold")
+        for one in disputed:
+            remark = f"; {one['remark']}" if "remark" in one else ""
+            out.print(f"{one['field']}: {_value(one['value'])} ({one['source']}{remark})", soft_wrap=True)
+
+
+def _value(value: str | list[str] | None) -> str:
+    return value if isinstance(value, str) else words(value)

@@ -1,0 +1,82 @@
+"""Printing: tables for people, one JSON document for programs, warnings beside both."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from apx.registry import Failure
+
+NOT_SPECIFIED = "n.s."
+_PIPE_WIDTH = 10_000  # a pipe has no edge to fold at
+_SHOWN = 3  # faults told per distribution before the rest is counted
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout, in ASCII, so that no terminal setting can break it."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def console() -> Console:
+    """Return a console for stdout that prints text as it is; only a terminal folds lines and shows colours."""
+    from rich.console import Console
+
+    fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(markup=False, emoji=False, highlight=False, width=None if fixed else _PIPE_WIDTH)
+
+
+def table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table whose first column, the key, never folds."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        made.add_column(column, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def words(values: Sequence[str] | None) -> str:
+    """Write the values of one property; None is what the survey does not specify."""
+    return NOT_SPECIFIED if values is None else ", ".join(values)
+
+
+def size(count: int) -> str:
+    """Write a number of bytes with a unit of 1024."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def warn(message: str) -> None:
+    """Print one short warning on stderr."""
+    click.echo(click.style("Warning: ", fg="yellow") + message, err=True)
+
+
+def warn_of(failures: Iterable[Failure]) -> None:
+    """Print what is wrong with plugins on stderr, a few lines per distribution."""
+    told: dict[str, list[Failure]] = {}
+    for failure in failures:
+        told.setdefault(failure.distribution, []).append(failure)
+    for name, faults in told.items():
+        for failure in faults[:_SHOWN]:
+            warn(str(failure))
+        if len(faults) > _SHOWN:
+            warn(f"{name}: {len(faults) - _SHOWN} more; `apx doctor` shows all")
