@@ -88,6 +88,8 @@ def build(
 
 
 def _registered(name: str) -> Factory:
+    if name in BUILTIN:  # core's names cannot be taken over, so no plugin need be loaded
+        return builtin_architectures()[name]
     from apx.registry import architectures
 
     return choose(architectures(), name, "architecture", also=_ALSO)
