@@ -1,15 +1,15 @@
 """What a run ends with: results of dense and pruned network on the test set, sparsity, cost; the one table."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
-from ..evaluation import evaluate
+from ..evaluation import Target, evaluate
 from ..masks import count_zeros, reported_sparsity, weight_names
 from ..specifics import structure_of
-from .directory import RunDirectory
 from .progress import Progress
+from .record import run_record
 
 if TYPE_CHECKING:
     from .context import Run
@@ -26,7 +26,7 @@ def evaluate_run(
     if resolved.request.eval == "none":
         return {}
     quick = resolved.request.eval == "quick"
-    attack, n = ("pgd", min(1000, len(resolved.data.test))) if quick else ("autoattack", None)
+    n = min(1000, len(resolved.data.test)) if quick else None
     results = {}
     for name, network in (("dense", dense), ("pruned", plain)):
         if network is None:
@@ -35,7 +35,7 @@ def evaluate_run(
         results[name] = evaluate(
             network,
             resolved.data.test,
-            attack=attack,
+            attack="pgd" if quick else "autoattack",
             eps=resolved.data.threat_eps,
             steps=20,
             n=n,
@@ -46,7 +46,7 @@ def evaluate_run(
     return results
 
 
-def _target(resolved: "Resolved", name: str, network: nn.Module) -> dict[str, Any]:
+def _target(resolved: "Resolved", name: str, network: nn.Module) -> Target:
     request = resolved.request
     pruned = name == "pruned"
     return {
@@ -63,7 +63,7 @@ def _target(resolved: "Resolved", name: str, network: nn.Module) -> dict[str, An
     }
 
 
-def selected_on(resolved: "Resolved") -> str:
+def selected_on(resolved: "Resolved") -> Literal["val", "none"]:
     """Return `val` if any phase keeps its best epoch, else `none`; the test set never selects."""
     return "val" if any(phase.handover == "best" for _, phase in resolved.phases()) else "none"
 
@@ -87,15 +87,14 @@ def build_report(
     run: "Run",
     plain: nn.Module,
     results: Mapping[str, Mapping[str, Any]],
-    directory: RunDirectory,
     seconds: float,
 ) -> dict[str, Any]:
     """Return the contents of report.json."""
     zeros, total = count_zeros(plain)
     report: dict[str, Any] = {
         "apx_report": 1,
-        "run": str(directory.path),
-        "record": directory.record(),
+        "run": None if run.directory is None else str(run.directory.path),
+        "record": run_record(resolved) if run.directory is None else run.directory.record(),
         "sparsity": {
             "reported": zeros / total if total else 0.0,
             "requested": resolved.settings.sparsity,

@@ -94,17 +94,22 @@ class Resolved:
         return [(name, scaled(value, self.request.epochs_scale)) for name, value in phases]
 
 
-def resolve(request: Request) -> Resolved:
+def resolve(request: Request, data: "Dataset | None" = None) -> Resolved:
     """Check a request against entry, settings, data and machine, and make every choice.
+
+    Args:
+        request: what was asked.
+        data: data in memory, in the place of the request's dataset.
 
     Raises:
         UserError: unknown method, a variant the entry lacks, an unknown setting, a value out of range, missing data.
     """
     from ..datasets import load_dataset
-    from ..registry import entry, load_method
+    from ..registry import entry as find_entry
+    from ..registry import load_method
 
     method_class = load_method(request.method)
-    variant = choose_variant(entry(request.method).document, request)
+    variant = choose_variant(find_entry(request.method).document, request)
     settings = build_settings(method_class, request)
     _check_objectives(settings)
     if request.eval not in ("none", "quick", "standard"):
@@ -113,7 +118,8 @@ def resolve(request: Request) -> Resolved:
         raise UserError(f"--epochs-scale {request.epochs_scale} is not positive; use e.g. 0.1 or 1")
     if request.from_checkpoint is not None and not Path(request.from_checkpoint).is_file():
         raise UserError(f"the checkpoint {request.from_checkpoint} does not exist; give --from the path of a file")
-    data = load_dataset(request.dataset, request.data_dir)
+    if data is None:
+        data = load_dataset(request.dataset, request.data_dir)
     device, precision = choose_device(request.device), request.precision
     if precision not in ("auto", "fp32", "bf16"):
         raise UserError(f"unknown precision '{precision}'; choose one of auto, fp32, bf16")

@@ -1,12 +1,11 @@
 """Start, resume and finish a run."""
 
 import contextlib
-import platform
+import copy
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from ..architectures import build
+from ..coupling import check_couplable
 from ..errors import UserError
 from ..masked_model import MaskedModel
-from ..masks import unprunable_layers
+from ..masks import unprunable_layers, weight_names
 from ..randomness import derive_seed
 from ..training.trainer import Environment
 from .context import Observer, Run
 from .directory import RunDirectory
 from .interrupts import Interrupts
 from .progress import Progress, Quiet
+from .record import run_record
 from .report import build_report, evaluate_run
 from .request import Request, Resolved, resolve
 
@@ -96,42 +97,20 @@ def build_network(resolved: Resolved) -> nn.Module:
             width=request.width,
             normalisation=data.normalisation if resolved.settings.normalise else None,
         )
-    if resolved.variant.structure == "S":
-        from ..coupling import check_couplable
-
-        check_couplable(network, request.arch)
+    check_network(network, resolved)
     return network.to(resolved.device)
 
 
-def run_record(resolved: Resolved) -> dict[str, Any]:
-    """Return the contents of run.json."""
-    return {
-        "apx_run": 1,
-        "request": resolved.request.document(),
-        "method": resolved.request.method,
-        "variant": {name: getattr(resolved.variant, name) for name in ("structure", "granularity", "schedule")}
-        | {"locality": resolved.variant.locality, "budget": resolved.variant.budget}
-        | {"sparsity_unit": resolved.variant.sparsity_unit, "basis": resolved.variant.basis},
-        "settings": resolved.settings.model_dump(),
-        "device": resolved.device,
-        "precision": resolved.precision,
-        "threads": torch.get_num_threads(),
-        "versions": versions(resolved.request.method),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def check_network(network: nn.Module, resolved: Resolved) -> None:
+    """Refuse a network that the chosen variant cannot prune, before anything trains.
 
-
-def versions(method: str) -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    from ..registry import entry
-
-    found = entry(method)
-    names = ("apx-core", "apx-taxonomy", "torch", "numpy", "timm", "pyautoattack")
-    return {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
-        found.distribution: found.version,
-    }
+    Raises:
+        UserError: no prunable layer, or a structured variant meets layers that it cannot couple.
+    """
+    if not weight_names(network, resolved.variant.excluded_layers):
+        raise UserError(f"{resolved.request.arch} has no convolution or linear layer that the variant may prune")
+    if resolved.variant.structure == "S":
+        check_couplable(network, resolved.request.arch)
 
 
 def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progress) -> Run:
@@ -178,27 +157,37 @@ def _carry_out(
     progress: Progress,
     observers: list[Observer],
 ) -> dict[str, Any]:
-    started = time.perf_counter()
-    if left := unprunable_layers(network):
-        progress.note(f"left dense, no method prunes them: {', '.join(left)}")
     run = make_run(resolved, directory, progress)
     run.observers.extend(observers)
     _check_given(run, network, resolved.request)
-    interrupts = Interrupts()
-    run.interrupts = interrupts
-    with interrupts.caught(), _determinism(resolved.request.deterministic):
+    _, report = carry_out(resolved, network, run)
+    directory.finish_run(report)
+    return report
+
+
+def carry_out(resolved: Resolved, network: nn.Module, run: Run) -> tuple[nn.Module, dict[str, Any]]:
+    """Run the method on `network` and return the plain pruned network, in eval mode, and the report.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    started = time.perf_counter()
+    if left := unprunable_layers(network):
+        run.progress.note(f"left dense, no method prunes them: {', '.join(left)}")
+    run.interrupts = Interrupts()
+    with run.interrupts.caught(), _determinism(resolved.request.deterministic):
         try:
+            untrained = copy.deepcopy(network)
             model = MaskedModel(network)
             resolved.method.execute(model, run)
             plain = resolved.method.export(model, run).eval()
-            _write_result(directory, model, plain, resolved)
-            dense = _dense_baseline(resolved, model, run)
-            results = evaluate_run(resolved, plain, dense, progress)
-            report = build_report(resolved, run, plain, results, directory, time.perf_counter() - started)
-            directory.finish_run(report)
-            return report
+            if run.directory is not None:
+                _write_result(run.directory, model, plain, resolved)
+            dense = _dense_baseline(resolved, untrained, run)
+            results = evaluate_run(resolved, plain, dense, run.progress)
         finally:
-            progress.close()
+            run.progress.close()
+    return plain, build_report(resolved, run, plain, results, time.perf_counter() - started)
 
 
 def _check_given(run: Run, network: nn.Module, request: Request) -> None:
@@ -213,7 +202,7 @@ def _check_given(run: Run, network: nn.Module, request: Request) -> None:
         )
 
 
-def _dense_baseline(resolved: Resolved, model: MaskedModel, run: Run) -> nn.Module | None:
+def _dense_baseline(resolved: Resolved, untrained: nn.Module, run: Run) -> nn.Module | None:
     """Return the dense network beside which the result is shown; trained for it only where that is quick."""
     if resolved.request.eval == "none":
         return None
@@ -221,10 +210,8 @@ def _dense_baseline(resolved: Resolved, model: MaskedModel, run: Run) -> nn.Modu
         run.dense = run.cached_dense(resolved.method.dense_settings())
     if run.dense is None and resolved.request.preset != "quick":
         return None
-    untrained = MaskedModel(build_network(resolved))
-    state = run.dense_state(untrained, resolved.method.dense_settings())
-    untrained.module.load_state_dict(state)
-    return untrained.module.eval()
+    untrained.load_state_dict(run.dense_state(MaskedModel(untrained), resolved.method.dense_settings()))
+    return untrained.eval()
 
 
 def _write_result(directory: RunDirectory, model: MaskedModel, plain: nn.Module, resolved: Resolved) -> None:
