@@ -24,7 +24,7 @@ class Target(TypedDict, total=False):
     sparsity: Mapping[str, Any]
 
 
-def build(attempt: Attempt, target: Target, *, default_name: str, seconds: float) -> dict[str, Any]:
+def build(attempt: Attempt, target: Target | Mapping[str, Any], *, default_name: str, seconds: float) -> dict[str, Any]:
     """Return the document of a finished attempt; JSON types only."""
     outcome, n = attempt.outcome, len(attempt.samples)
     attacked = bool(outcome.attacks)

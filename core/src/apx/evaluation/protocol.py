@@ -1,6 +1,7 @@
 """The one evaluation protocol: clean pass, checks, attack, document."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -33,7 +34,7 @@ def evaluate(
     batch_size: int = 128,
     device: torch.device | str | None = None,
     seed: int = 0,
-    target: Target | None = None,
+    target: Target | Mapping[str, Any] | None = None,
     progress: Report | None = None,
 ) -> dict[str, Any]:
     """Evaluate a network on a split or a loader and return the results document (schema `results`).

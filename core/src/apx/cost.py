@@ -1,0 +1,49 @@
+"""What a network costs: weights, floating-point operations, latency."""
+
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .attacks import frozen
+from .masks import count_zeros
+
+
+def count_weights(module: nn.Module) -> int:
+    """Return the number of convolution and linear weights, zeros included."""
+    return count_zeros(module)[1]
+
+
+@torch.no_grad()
+def count_flops(module: nn.Module, example: Tensor) -> int:
+    """Return the operations of one image's forward pass (torch's counter: a multiply-add is two).
+
+    Args:
+        module: the network; it is run in eval mode and left as it was.
+        example: at least one image, [B, C, H, W], on the module's device.
+    """
+    with frozen(module), FlopCounterMode(display=False) as counter:
+        module(example[:1])
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def latency(module: nn.Module, example: Tensor, *, repetitions: int = 20, warm_up: int = 3) -> float:
+    """Return the median seconds of a forward pass of `example` [B, C, H, W] in eval mode, after a warm-up."""
+    seconds = []
+    with frozen(module):
+        for repetition in range(warm_up + repetitions):
+            _synchronise(example)
+            started = time.perf_counter()
+            module(example)
+            _synchronise(example)
+            if repetition >= warm_up:
+                seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _synchronise(example: Tensor) -> None:
+    if example.is_cuda:
+        torch.cuda.synchronize(example.device)
