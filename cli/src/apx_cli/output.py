@@ -65,6 +65,15 @@ def size(count: int) -> str:
     return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
+def agreed(question: str) -> bool:
+    """Ask on stderr; no is the answer where nobody can give one."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:  # the input has ended
+        click.echo(err=True)
+        return False
+
+
 def warn(message: str) -> None:
     """Print one short warning on stderr."""
     click.echo(click.style("Warning: ", fg="yellow") + message, err=True)

@@ -18,7 +18,7 @@ _FILTERS = {
     "stage": "before, during or after training",
     "schedule": "1S (one-shot), IT (iterative) or n.s.",
     "structure": "US (unstructured) or S (structured)",
-    "granularity": "weights, filters, channels, kernels, ...",
+    "granularity": "weights, filters, channels, kernels, columns, blocks or layers",
     "locality": "L (local), G (global) or n.s.",
     "criterion": "LWM, SOLWM, RELWM, LIS, HGM, BCS or RANDOM",
     "objective": "NT, AT, KD, CNI, or an objective such as trades",
@@ -29,7 +29,7 @@ _FILTERS = {
 
 def _filters(function: F) -> F:
     for name, values in reversed(_FILTERS.items()):
-        function = click.option(f"--{name}", multiple=True, metavar="VALUE", help=f"{values}.")(function)
+        function = click.option(f"--{name}", multiple=True, metavar="VALUE", help=values)(function)
     return function
 
 

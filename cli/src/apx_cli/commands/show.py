@@ -63,7 +63,7 @@ def _print_head(out: Console, entry: Entry) -> None:
 def _print_blocks(out: Console, entry: Entry) -> None:
     survey, implements = entry.survey, entry.implements
     reasons = {differs["field"] for differs in entry.document["implements"]["differs"]}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, pick in _PROPERTIES.items():
         published = "-" if survey is None else pick(survey)
         mark = " *" if survey is not None and (published != pick(implements) or name in reasons) else ""

@@ -12,7 +12,7 @@ from .extensions import architectures, attacks, commands, criteria, datasets, ob
 from .failure import Failure
 from .loading import failures, load_method, refresh
 from .method_entry import Entry, View
-from .query import Query, select
+from .query import Query, read_word, select
 
 __all__ = [
     "Entry",
@@ -32,6 +32,7 @@ __all__ = [
     "objectives",
     "observers",
     "plugins",
+    "read_word",
     "refresh",
     "select",
 ]

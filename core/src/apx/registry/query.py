@@ -40,9 +40,9 @@ class Query:
 
     def __post_init__(self) -> None:
         for name in ("stage", "structure", "granularity", "criterion", "origin"):
-            self._set(name, [_word(name, spelling) for spelling in getattr(self, name)])
+            self._set(name, [read_word(name, spelling) for spelling in getattr(self, name)])
         for name in ("schedule", "locality"):
-            self._set(name, [_word(name, spelling, unspecified=True) for spelling in getattr(self, name)])
+            self._set(name, [_word_or_unspecified(name, spelling) for spelling in getattr(self, name)])
         self._set("objective", [_objective(spelling) for spelling in self.objective])
         _years(self.year)  # refuses what is not a year before anything is listed
 
@@ -95,18 +95,29 @@ def _with_labels(objectives: Words | None) -> Words | None:
     return (*objectives, *labels)
 
 
-def _word(axis_name: str, spelling: str, *, unspecified: bool = False) -> str:
-    if unspecified and spelling.casefold() in ("n.s.", "ns", "not specified"):
-        return NOT_SPECIFIED
+def read_word(axis_name: str, spelling: str) -> str:
+    """Return the value of a taxonomy axis that a user means, in any case or by its long name.
+
+    Raises:
+        UserError: the axis has no such value; the sentence names the allowed ones and the nearest.
+    """
     try:
         return resolve(axis_name, spelling)
     except UnknownWordError as error:
         raise UserError(str(error)) from None
 
 
+def _word_or_unspecified(axis_name: str, spelling: str) -> str:
+    return NOT_SPECIFIED if _means_unspecified(spelling) else read_word(axis_name, spelling)
+
+
+def _means_unspecified(spelling: str) -> bool:
+    return spelling.casefold() in (NOT_SPECIFIED, "ns", "not specified")
+
+
 def _objective(spelling: str) -> str:
     """Read an objective (`trades`) or the survey's label of a family of them (`AT`)."""
-    if spelling.casefold() in ("n.s.", "ns", "not specified"):
+    if _means_unspecified(spelling):
         return NOT_SPECIFIED
     try:
         return resolve("label", spelling)  # first: "natural training" is NT, which includes every nat

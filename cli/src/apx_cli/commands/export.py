@@ -1,0 +1,63 @@
+"""`apx export`: write a result as a file that plain PyTorch loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from apx.errors import UserError
+
+from .evaluate import made_options
+
+_SUFFIX = {"safetensors": ".safetensors", "torch": ".pt"}
+
+
+@click.command(name="export")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    type=click.Choice(["safetensors", "torch"], case_sensitive=False),
+    default="safetensors",
+    show_default=True,
+    help="The kind of file.",
+)
+@click.option("--shrink", is_flag=True, help="Remove dead filters physically first.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The file to write.")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@made_options
+def command(target: Path, to: Any, shrink: bool, out: Path | None, force: bool, **made: Any) -> None:
+    """Write TARGET, a run directory or a file of weights, as a file that plain PyTorch loads without apx.
+
+    `safetensors` holds the state dict. `torch` holds it for torch.load(..., weights_only=True); with --shrink it holds
+    a program that torch.export.load runs, since a shrunk network fits no constructor.
+
+    \b
+    Example:
+      apx export runs/hydra-resnet18-digits-20261120-101500 --to torch --out hydra.pt
+    """
+    path = out if out is not None else Path(f"{target.resolve().stem}-exported{_SUFFIX[to]}")
+    if path.exists() and not force:
+        raise UserError(f"the file {path} exists: choose another --out, or replace it with --force")
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} for {path.name}: make it, or choose another --out")
+
+    from apx.export import export_state
+    from apx.target import Made, open_target
+
+    opened = open_target(target, Made(**made))
+    report = export_state(
+        path,
+        opened.module,
+        to,
+        shrink=shrink,
+        example_input=opened.example() if shrink else None,
+        metadata=opened.metadata() if to == "safetensors" else None,
+    )
+    if report is not None:
+        click.echo(
+            f"removed {report.filters_removed} filters: weights {report.weights_before:,} to "
+            f"{report.weights_after:,}, FLOPs {report.flops_before:,} to {report.flops_after:,}"
+        )
+    click.echo(f"wrote {path}")

@@ -1,0 +1,85 @@
+"""Print a run's report: one table with the dense network beside the pruned one, and where the result lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from .output import console, table
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Print `report.json`, as `apx.run.start` returns it, for people."""
+    results = report["results"]
+    columns = [name for name in ("dense", "pruned") if name in results] or ["pruned"]
+    console().print(table("", *columns, rows=_rows(report, columns)))
+    if shrunk := report.get("shrunk"):
+        click.echo(_shrunk(shrunk))
+    click.echo(f"run directory: {report['run']}")
+    for sentence in report["deviations"]:
+        click.echo(f"differs from the paper: {sentence}")
+    click.echo(f"the paper's setting: {report['paper_command']}")
+
+
+def print_results(document: Mapping[str, Any]) -> None:
+    """Print a results document, as `apx.evaluation.evaluate` returns it, for people."""
+    threat = document["threat"]
+    rows = [
+        ("target", str(document["target"])),
+        ("images", f"{document['n']} of {document['dataset']}, {document['split']} split"),
+        ("clean accuracy", accuracy(document["clean_accuracy"])),
+    ]
+    if document["robust_accuracy"] is not None:
+        attack = f"{attack_name(document['attacks'])}, {threat['norm']} {fraction(threat['eps'])}"
+        rows.append((f"robust accuracy ({attack})", accuracy(document["robust_accuracy"])))
+    if "sparsity" in document:
+        rows.append(("reported sparsity", f"{document['sparsity']['reported']:.2%}"))
+    rows.append(("seconds", f"{document['seconds']:.1f}"))
+    console().print(table("", "value (95 % interval)", rows=rows))
+
+
+def attack_name(attacks: Sequence[Mapping[str, Any]]) -> str:
+    """Return the name of what attacked: a single attack's own, AutoAttack where there were several."""
+    return str(attacks[0]["name"]).upper() if len(attacks) == 1 else "AutoAttack"
+
+
+def accuracy(value: Mapping[str, float] | None) -> str:
+    """Write an accuracy with its 95 % interval, in percent."""
+    return "-" if value is None else f"{value['value']:.1%} ({value['low']:.1%} to {value['high']:.1%})"
+
+
+def fraction(eps: float) -> str:
+    """Write a radius as papers do: in 255ths where it is a whole number of them."""
+    steps = eps * 255
+    return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
+
+
+def _rows(report: Mapping[str, Any], columns: list[str]) -> list[tuple[str, ...]]:
+    results, sparsity = report["results"], report["sparsity"]
+    dense = tuple("-" for name in columns if name == "dense")
+    rows = [
+        ("reported sparsity", *dense, f"{sparsity['reported']:.2%}"),
+        (f"sparsity in {sparsity['unit']}", *dense, f"{sparsity['own']:.2%} (asked {sparsity['requested']:.2%})"),
+    ]
+    if results:
+        one = results[columns[-1]]
+        rows.append(("clean accuracy", *(accuracy(results[name]["clean_accuracy"]) for name in columns)))
+        attack = f"{attack_name(one['attacks'])} at {fraction(one['threat']['eps'])}"
+        rows.append((f"{attack} accuracy", *(accuracy(results[name]["robust_accuracy"]) for name in columns)))
+        rows.append(("test images", *(str(results[name]["n"]) for name in columns)))
+    rows.append(("seconds in all", *("" for _ in dense), f"{report['seconds']['total']:.0f}"))
+    return rows
+
+
+def _shrunk(shrunk: Mapping[str, Any]) -> str:
+    if "refused" in shrunk:
+        return f"not removed physically: {shrunk['refused']}"
+    return (
+        f"removed physically: {shrunk['filters_removed']} filters; "
+        f"weights {shrunk['weights_before']:,} to {shrunk['weights_after']:,}, "
+        f"FLOPs {shrunk['flops_before']:,} to {shrunk['flops_after']:,}, "
+        f"{shrunk['seconds_before'] * 1000:.1f} to {shrunk['seconds_after'] * 1000:.1f} ms "
+        f"for {shrunk['batch_size']} images"
+    )

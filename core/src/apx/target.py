@@ -1,0 +1,155 @@
+"""Open what a user points at, a run directory or a checkpoint, as a network with its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+from .runs import RECORD, RunFolder, open_run
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .datasets import Dataset
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a network was made; None where neither the file nor the user says."""
+
+    arch: str | None = None
+    dataset: str | None = None
+    width: int | None = None
+    data_dir: str | None = None
+    normalise: bool | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network with its weights, in eval mode on the CPU, the data it was made for, and what is known of it.
+
+    `facts` are the fields of a results document's target (`apx.evaluation.Target`).
+    """
+
+    module: nn.Module
+    data: Dataset
+    made: Made
+    facts: Mapping[str, Any]
+
+    def example(self, images: int = 64) -> Tensor:
+        """Return validation images, float [<= images, C, H, W] in [0, 1], to trace the network with."""
+        from .datasets import to_float
+
+        return to_float(self.data.val.images[:images])
+
+    def metadata(self) -> dict[str, str]:
+        """Return what an exported file records, so that `open_target` can open it again."""
+        recorded = {name: getattr(self.made, name) for name in ("arch", "dataset", "width", "normalise")}
+        recorded["method"] = self.facts["method"]
+        return {name: str(value) for name, value in recorded.items() if value is not None}
+
+
+def open_target(path: Path, given: Made | None = None) -> Opened:
+    """Open a run directory, or a checkpoint whose architecture and data are recorded in it or `given`.
+
+    Args:
+        path: a run directory, its `model.safetensors`, or any safetensors or PyTorch file of weights.
+        given: what the user says; it wins over what is recorded.
+
+    Raises:
+        UserError: there is no such thing, the run has not ended, the file does not say how the network was made,
+            or its tensors do not fit.
+    """
+    run = _run_of(path)
+    weights = run.path / WEIGHTS if run is not None else path
+    if run is not None and not weights.is_file():
+        raise UserError(f"the run {run.path} has not ended: finish it with `apx run --resume {run.path}` first")
+    if not weights.is_file():
+        raise UserError(f"there is no run directory or checkpoint {path}")
+    metadata = _metadata(weights)
+    made = _complete(given or Made(), _recorded(run, metadata))
+    return _open(weights, made, run, metadata)
+
+
+def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[str, str]) -> Opened:
+    from .architectures import build
+    from .datasets import load_dataset
+    from .export import load_into
+    from .masks import reported_sparsity
+
+    data = load_dataset(_known(made.dataset, "dataset", weights), made.data_dir)
+    channels, height, _ = data.image_shape
+    module = build(
+        _known(made.arch, "arch", weights),
+        num_classes=data.num_classes,
+        in_channels=channels,
+        image_size=height,
+        width=made.width,
+        normalisation=data.normalisation if made.normalise else None,
+    )
+    load_into(module, weights)
+    facts = {
+        "target": str(run.path if run is not None else weights),
+        "method": metadata.get("method") or None,
+        "arch": made.arch,
+        "dataset": made.dataset,
+        "selected_on": ((run.report or {}) if run is not None else {}).get("selected_on"),
+        "sparsity": _sparsity(run, reported_sparsity(module)),
+    }
+    return Opened(module.eval(), data, made, facts)
+
+
+def _sparsity(run: RunFolder | None, reported: float) -> dict[str, Any]:
+    recorded = ((run.report or {}) if run is not None else {}).get("sparsity", {})
+    return {"reported": reported, "requested": recorded.get("requested"), "unit": recorded.get("unit")}
+
+
+def _run_of(path: Path) -> RunFolder | None:
+    """Return the run that `path` is, or whose result it is."""
+    if path.is_dir():
+        return open_run(path)
+    if path.name == WEIGHTS and (path.parent / RECORD).is_file():
+        return open_run(path.parent)
+    return None
+
+
+def _metadata(weights: Path) -> dict[str, str]:
+    from .export import read_metadata
+
+    return read_metadata(weights)
+
+
+def _recorded(run: RunFolder | None, metadata: Mapping[str, str]) -> Made:
+    if run is not None:
+        request, settings = run.request, run.record.get("settings", {})
+        return Made(
+            request.get("arch"),
+            request.get("dataset"),
+            request.get("width"),
+            request.get("data_dir"),
+            settings.get("normalise"),
+        )
+    width = metadata.get("width")
+    return Made(
+        metadata.get("arch"),
+        metadata.get("dataset"),
+        int(width) if width else None,
+        normalise={"True": True, "False": False}.get(metadata.get("normalise", "")),
+    )
+
+
+def _complete(given: Made, recorded: Made) -> Made:
+    names = Made.__dataclass_fields__
+    chosen = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    return replace(recorded, **chosen)
+
+
+def _known(value: str | None, name: str, weights: Path) -> str:
+    if value is None:
+        raise UserError(f"{weights} does not say with which {name} it was made: give --{name}")
+    return value
