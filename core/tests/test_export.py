@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from apx.architectures import Normalisation, normalise_inputs
 from apx.errors import UserError
 from apx.export import export_state, load_checkpoint, load_into, read_metadata
 
@@ -81,6 +82,17 @@ def test_a_shrunk_program_runs_in_plain_pytorch(net, tmp_path):
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+
+
+def test_the_normalisation_travels_beside_the_state(net, tmp_path):
+    normalise_inputs(net, Normalisation((0.4, 0.5, 0.6), (0.2, 0.2, 0.25)), 3)
+    export_state(tmp_path / "a.safetensors", net)
+    assert equal(load_file(tmp_path / "a.safetensors"), net.state_dict())
+    fresh = network()
+    load_into(fresh, tmp_path / "a.safetensors")
+    assert torch.equal(fresh(X), net(X))
+    load_into(fresh, tmp_path / "a.safetensors")  # has one already
+    assert torch.equal(fresh(X), net(X))
 
 
 def test_a_failed_write_leaves_the_old_file(net, tmp_path, monkeypatch):

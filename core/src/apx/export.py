@@ -6,12 +6,14 @@ import json
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .architectures.normalisation import Normalisation, normalisation_of, normalise_inputs
 from .errors import UserError
 from .paths import atomic_write
 from .shrink import ShrinkReport, resize
@@ -20,6 +22,7 @@ from .state_file import save_tensors
 
 Format = Literal["safetensors", "torch"]
 _CHANNELS = "apx_channels"  # safetensors metadata: JSON, layer name -> [outputs, inputs] of a shrunk network
+_NORMALISATION = "apx_normalisation"  # likewise: mean and std of the input, which no state dict holds
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "state")  # where training scripts put the weights
 
 
@@ -35,7 +38,8 @@ def export_state(
     """Write a network's weights to `path`, atomically; return what shrinking did, None without it.
 
     * `safetensors`: the state dict, with `metadata`. Of a shrunk network the metadata also holds `apx_channels`,
-      the sizes of the layers that changed; `load_into` rebuilds it.
+      the sizes of the layers that changed, and of one that normalises its inputs `apx_normalisation`, mean and std;
+      `load_into` restores both.
     * `torch`: the state dict for `torch.load(path, weights_only=True)`. A shrunk network fits no constructor, so it
       becomes a program: `torch.export.load(path).module()` runs it, any batch size, without apx and without the
       class it came from. Its weights are raw tensors, nothing is pickled.
@@ -68,14 +72,21 @@ def export_state(
 
 
 def load_into(module: nn.Module, path: Path | str) -> None:
-    """Load a checkpoint into `module`, strictly; a shrunk one makes the module's layers as small first.
+    """Load a checkpoint into `module`, strictly.
+
+    What `export_state` noted beside the weights is restored first: the sizes of a shrunk network's layers, and the
+    normalisation of its inputs unless the module has one.
 
     Raises:
         UserError: `load_checkpoint` refused the file, or its tensors do not fit the module.
     """
     state = load_checkpoint(path)
-    if channels := read_metadata(path).get(_CHANNELS):
+    notes = read_metadata(path)
+    if channels := notes.get(_CHANNELS):
         resize(module, {name: (size[0], size[1]) for name, size in json.loads(channels).items()})
+    if (statistics := notes.get(_NORMALISATION)) and normalisation_of(module) is None:
+        found = {name: tuple(values) for name, values in json.loads(statistics).items()}
+        normalise_inputs(module, Normalisation(**found), len(found["mean"]))
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -116,6 +127,8 @@ def read_metadata(path: Path | str) -> dict[str, str]:
 def _write_state(path: Path, module: nn.Module, to: Format, metadata: dict[str, str]) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     if to == "safetensors":
+        if normalisation := normalisation_of(module):
+            metadata = {**metadata, _NORMALISATION: json.dumps(asdict(normalisation))}
         save_tensors(path, state, metadata)
     else:
         buffer = io.BytesIO()
