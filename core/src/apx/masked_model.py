@@ -85,11 +85,11 @@ class MaskedModel(nn.Module):
                 learned[name] = own & self.masks[name] if name in self.masks else own
         return self.masks.merged(learned)
 
-    def fold(self, name: str) -> Tensor:
-        """Return the effective tensor of a parameter or buffer, detached."""
+    def fold(self, name: str, *, masked: bool = True) -> Tensor:
+        """Return the effective tensor of a parameter or buffer, detached; `masked=False` leaves the mask out of it."""
         tensor = self._tensors()[name].detach()
         function = dict(self._functions()).get(name)
-        mask = self.masks.get(name)
+        mask = self.masks.get(name) if masked else None
         with torch.no_grad():
             if function is not None:
                 return function(tensor, mask).detach()

@@ -95,14 +95,20 @@ class Natural(Objective):
 
 
 class PGD(Objective):
-    """Cross-entropy on PGD examples alone (Madry et al., ICLR 2018); batch norm trains during the attack."""
+    """Cross-entropy on PGD examples alone (Madry et al., ICLR 2018); batch norm trains during the attack.
+
+    Option `start`: `uniform` in the ball (default) or `normal`, x + 0.001 N(0, 1) as TRADES starts (TwinRep's code).
+    """
 
     name = "pgd"
     attack_bn = "train"
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """CE(f(x_K), y) with a uniform random start."""
-        start = uniform_start(batch.x, self.threat.eps, batch.uniform("start"))
+        """CE(f(x_K), y) with a random start."""
+        if self.settings.options.get("start", "uniform") == "normal":
+            start = batch.x + 0.001 * batch.normal("start")
+        else:
+            start = uniform_start(batch.x, self.threat.eps, batch.uniform("start"))
         x_adv = pgd(model, batch.x, batch.y, start=start, mode=self.mode, **vars(self.threat))
         return functional.cross_entropy(model(x_adv).float(), batch.y)
 
@@ -129,7 +135,12 @@ def kl_to(clean_logits: Tensor, logits: Tensor) -> Tensor:
 
 
 class TRADES(Objective):
-    """CE(f(x), y) + beta KL(f(x) || f(x')), x' from KL ascent (Zhang et al., ICML 2019); KL target not detached."""
+    """CE(f(x), y) + beta KL(f(x) || f(x')), x' from KL ascent (Zhang et al., ICML 2019); KL target not detached.
+
+    Options, which change batch-norm statistics but no gradient: `second_clean_pass` (default True, as published: the
+    KL's clean side is a forward pass of its own; False reuses the first) and `logging_pass` (default False: one more
+    clean pass at the start of each step, as in HYDRA's code).
+    """
 
     name = "trades"
 
@@ -152,10 +163,13 @@ class TRADES(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the TRADES loss; clean, adversarial and clean forwards in train mode, as published."""
+        if self.settings.options.get("logging_pass", False):
+            with torch.no_grad():
+                model(batch.x)
         x_adv = self.attack(model, batch)
         clean = model(batch.x).float()
         adversarial = model(x_adv).float()
-        reference = model(batch.x).float() if self.settings.options.get("second_clean_pass") else clean
+        reference = model(batch.x).float() if self.settings.options.get("second_clean_pass", True) else clean
         robust = kl_to(reference, adversarial) / len(batch.y)
         return functional.cross_entropy(clean, batch.y) + self.settings.beta * robust
 

@@ -1,25 +1,28 @@
 """The quick preset's phases, shared by all methods: PGD-AT with few steps, minutes on a laptop.
 
-Methods that use the same pretraining settings share one dense model through the cache.
+Every phase is complete, nothing of a method's paper settings shines through: methods that pretrain with the same phase
+share one dense model through the cache.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-_COMMON: Mapping[str, Any] = {
-    "objective": "pgd",
-    "eps": None,
-    "alpha": None,
-    "steps": 2,
-    "batch_size": 64,
-    "optimizer": "adam",
-    "lr": 1e-3,
-    "weight_decay": 0.0,
-    "lr_schedule": "cyclic",
-    "cyclic_peak": 0.3,
-    "attack_bn": "eval",
-    "handover": "last",
-}
+from .settings import TrainSettings
+
+_COMMON = TrainSettings(
+    objective="pgd",
+    eps=None,
+    alpha=None,
+    steps=2,
+    batch_size=64,
+    optimizer="adam",
+    lr=1e-3,
+    weight_decay=0.0,
+    lr_schedule="cyclic",
+    cyclic_peak=0.3,
+    attack_bn="eval",
+    handover="last",
+).model_dump()
 
 PRETRAIN: Mapping[str, Any] = {**_COMMON, "epochs": 12}
 SEARCH: Mapping[str, Any] = {**_COMMON, "epochs": 3}

@@ -1,6 +1,6 @@
 """What a training phase is told: objective, attack, optimiser, learning-rate schedule."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -52,3 +52,16 @@ def scaled(settings: TrainSettings, factor: float) -> TrainSettings:
     """Return the settings with `factor` times the epochs (rounded, at least 1 unless there were none)."""
     epochs = max(1, round(settings.epochs * factor)) if settings.epochs else 0
     return settings.model_copy(update={"epochs": epochs})
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def with_options(settings: Settings, **options: Any) -> Settings:
+    """Return a method's settings with `options` added to those of every training phase (its own win)."""
+    changed = {}
+    for name in type(settings).model_fields:
+        phase = getattr(settings, name)
+        if isinstance(phase, TrainSettings):
+            changed[name] = phase.model_copy(update={"options": {**options, **phase.options}})
+    return settings.model_copy(update=changed)

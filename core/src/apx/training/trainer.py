@@ -206,10 +206,14 @@ class Trainer:
         return state["epoch"], state["step"]
 
     def _judge(self, epoch: int) -> dict[str, float]:
-        """Measure robust accuracy on validation data and remember the best state; ties go to the later epoch."""
+        """Measure robust accuracy on validation data and remember the best state; ties go to the later epoch.
+
+        Only states as sparse as the current one compete: a better one from before a pruning step is no result.
+        """
         accuracy = self._validation_accuracy()
-        if self._best is None or accuracy >= self._best[0]:
-            state = self.model.state()
+        state = self.model.state()
+        outdated = self._best is not None and _removed(self._best[1]) != _removed(state)
+        if self._best is None or outdated or accuracy >= self._best[0]:
             self._best = (accuracy, {part: _cloned(tensors) for part, tensors in state.items()})
         return {"val_robust": accuracy}
 
@@ -230,6 +234,11 @@ class Trainer:
                     correct += int((self.model(x_adv).argmax(dim=1) == y).sum())
                 self.model.train(training)
         return correct / len(split)
+
+
+def _removed(state: Mapping[str, Any]) -> int:
+    """Return how many entries the masks of a model's state remove."""
+    return sum(int((~mask.bool()).sum()) for mask in state["masks"].values())
 
 
 def _cloned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,25 +3,35 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from apx import AfterTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings
+from apx import AfterTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings, Variant
 from apx.coupling import couple_filters
-from apx.masks import PRUNABLE
 from apx.reparametrisation import LearnedScores, scaled_score_init
 from apx.selection import pruned_count
 from apx.training import quick
+from apx.training.settings import with_options
 
-_TRADES = {"objective": "trades", "eps": 0.031, "alpha": 0.0078, "steps": 10, "beta": 6.0}
-_SGD = {"batch_size": 128, "weight_decay": 1e-4, "lr_schedule": "hydra-cosine"}
+_TRADES: Mapping[str, Any] = {"objective": "trades", "eps": 0.031, "alpha": 0.0078, "steps": 10, "beta": 6.0}
+_SGD: Mapping[str, Any] = {"batch_size": 128, "momentum": 0.9, "weight_decay": 1e-4, "lr_schedule": "hydra-cosine"}
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 class HydraSettings(MethodSettings):
     """Defaults: the official scripts for CIFAR-10 and SVHN, ResNet18 and VGG16 alike."""
 
-    pretrain: TrainSettings = TrainSettings(epochs=100, lr=0.1, **_TRADES, **_SGD)
-    prune: TrainSettings = TrainSettings(epochs=20, lr=0.1, **_TRADES, **_SGD)
-    finetune: TrainSettings = TrainSettings(epochs=100, lr=0.01, **_TRADES, **_SGD)
+    pretrain: TrainSettings = Field(
+        TrainSettings(epochs=100, lr=0.1, **_TRADES, **_SGD), description="the dense network; its last epoch is pruned"
+    )
+    prune: TrainSettings = Field(
+        TrainSettings(epochs=20, lr=0.1, **_TRADES, **_SGD),
+        description="the search for scores, weights frozen; 0 epochs give magnitude pruning (the paper's LWM)",
+    )
+    finetune: TrainSettings = Field(
+        TrainSettings(epochs=100, lr=0.01, **_TRADES, **_SGD),
+        description="training of what is left, scores frozen; 0 epochs leave the hidden sub-network as found",
+    )
 
 
 class Hydra(AfterTraining):
@@ -29,7 +39,8 @@ class Hydra(AfterTraining):
 
     Scores start at the scaled weights (paper eq. 2), so that zero search epochs give magnitude pruning. With filters
     (a reconstruction: the paper reports it without code) there is one score per output filter, and what belongs to a
-    removed filter (bias, batch norm) is masked with it.
+    removed filter (bias, batch norm) is masked with it. With `fidelity="official"` batch norm stays under removed
+    filters, and each TRADES step makes one more clean forward pass in train mode, which moves batch-norm statistics.
     """
 
     slug = "hydra"
@@ -43,13 +54,17 @@ class Hydra(AfterTraining):
     }
     settings: HydraSettings
 
+    def __init__(self, settings: HydraSettings, variant: Variant) -> None:
+        official = settings.fidelity == "official"
+        super().__init__(with_options(settings, logging_pass=True) if official else settings, variant)
+
     def prune(self, model: MaskedModel, run: Run) -> Masks:
         """Train scores and batch-norm affine parameters against frozen weights, then fix the masks (section 3)."""
         per_filter = self.variant.granularity == "filters"
         for name in run.prunable(model):
             weight = model.fold(name)
             scores = scaled_score_init(weight, per_filter=per_filter)
-            model.reparametrise(name, LearnedScores(scores, self._kept(weight, run.target)))
+            model.reparametrise(name, LearnedScores(scores, self.kept(weight, run.target)))
         run.train("scores", model, self.settings.prune, parameters=searched_parameters(model))
         masks = model.current_masks()
         model.drop_reparametrisations()
@@ -58,18 +73,15 @@ class Hydra(AfterTraining):
             masks = couple_filters(model.module, filters, run.example)
         return masks
 
-    def _kept(self, weight: Tensor, sparsity: float) -> int:
+    def kept(self, weight: Tensor, sparsity: float) -> int:
+        """Return how many scores of a layer survive: n - floor(s n) weights, or round((1 - s) n) filters."""
         if self.variant.granularity == "filters":
-            return max(1, round((1.0 - sparsity) * len(weight)))
+            return max(1, round(round((1.0 - sparsity) * len(weight), 9)))
         return weight.numel() - pruned_count(sparsity, weight.numel())
 
 
 def searched_parameters(model: MaskedModel) -> list[nn.Parameter]:
-    """Return the scores and what is neither weight nor bias of a convolution or linear layer (batch norm's affine)."""
-    frozen = {
-        id(parameter)
-        for layer in model.module.modules()
-        if isinstance(layer, PRUNABLE)
-        for parameter in layer.parameters(recurse=False)
-    }
-    return [parameter for parameter in model.parameters() if id(parameter) not in frozen]
+    """Return what the search trains: the scores, and the affine parameters of normalisation layers."""
+    norms = [layer for layer in model.module.modules() if isinstance(layer, _NORMS)]
+    affine = [parameter for layer in norms for parameter in layer.parameters(recurse=False)]
+    return [*model.reparametrisations.parameters(), *affine]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from apx import BeforeTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings
 from apx.specifics import Magnitude, masks_by
 from apx.training import quick
@@ -13,7 +15,10 @@ _TRADES: Mapping[str, Any] = {"objective": "trades", "eps": 0.031, "alpha": 0.00
 class MagnitudePruningBeforeSettings(MethodSettings):
     """Defaults: HYDRA's pretraining recipe."""
 
-    train: TrainSettings = TrainSettings(epochs=100, lr=0.1, lr_schedule="hydra-cosine", **_TRADES)
+    train: TrainSettings = Field(
+        TrainSettings(epochs=100, lr=0.1, lr_schedule="hydra-cosine", **_TRADES),
+        description="training of what is left; the dense baseline trains in the same way",
+    )
 
 
 class MagnitudePruningBefore(BeforeTraining):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from apx import AfterTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings
 from apx.specifics import Magnitude, masks_by
 from apx.training import quick
@@ -13,8 +15,13 @@ _TRADES: Mapping[str, Any] = {"objective": "trades", "eps": 0.031, "alpha": 0.00
 class MagnitudePruningSettings(MethodSettings):
     """Defaults: HYDRA's training recipe, so that a method and its baseline differ in the pruning alone."""
 
-    pretrain: TrainSettings = TrainSettings(epochs=100, lr=0.1, lr_schedule="hydra-cosine", **_TRADES)
-    finetune: TrainSettings = TrainSettings(epochs=100, lr=0.01, lr_schedule="hydra-cosine", **_TRADES)
+    pretrain: TrainSettings = Field(
+        TrainSettings(epochs=100, lr=0.1, lr_schedule="hydra-cosine", **_TRADES), description="the dense network"
+    )
+    finetune: TrainSettings = Field(
+        TrainSettings(epochs=100, lr=0.01, lr_schedule="hydra-cosine", **_TRADES),
+        description="training of what is left; between the rounds of an iterative schedule a fifth of its epochs",
+    )
 
 
 class MagnitudePruning(AfterTraining):

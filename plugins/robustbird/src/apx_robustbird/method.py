@@ -21,17 +21,23 @@ _SGD: Mapping[str, Any] = {
     "lr_schedule": "step",
     "milestones": (0.25, 0.75),
 }
-_ATTACK: Mapping[str, Any] = {"eps": 8 / 255, "alpha": 2 / 255, "steps": 10}
+_ATTACK: Mapping[str, Any] = {"eps": 8 / 255, "steps": 10}
 
 
 class RobustBirdSettings(MethodSettings):
     """Defaults: the official script for CIFAR-10 (milestones 50 and 150 of 200; FlyingBird's script has 100, 150)."""
 
     early_bird: TrainSettings = Field(
-        TrainSettings(objective="nat", **_SGD, **_ATTACK), description="short dense training: nat, fgsm-rs or pgd"
+        TrainSettings(objective="nat", **_SGD, **_ATTACK),
+        description="the dense training that ends with the ticket: nat, fgsm-rs or pgd (attack step 2/255 or 1.25 eps)",
     )
-    train: TrainSettings = TrainSettings(objective="pgd", attack_bn="train", handover="best", **_SGD, **_ATTACK)
-    normalise: bool = True
+    train: TrainSettings = Field(
+        TrainSettings(
+            objective="pgd", alpha=2 / 255, attack_bn="train", handover="best", val_steps=20, **_SGD, **_ATTACK
+        ),
+        description="adversarial training of the ticket; handover best (PGD-20 on validation data) or last",
+    )
+    normalise: bool = Field(True, description="subtract and divide by the data's statistics inside the network")
     window: int = Field(5, ge=2, description="masks of so many last epochs are compared")
     threshold: float = Field(0.08, description="largest mask distance at which the ticket counts as found")
     normalise_distance: bool = Field(
@@ -51,8 +57,10 @@ class RobustBird(BeforeTraining):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "early_bird": {**quick.PRETRAIN, "objective": "nat"},
-            "train": {**quick.PRETRAIN, "lr_schedule": "cyclic"},
+            "train": quick.PRETRAIN,
         },
+        # no official setting; at 0.1 adversarial training on SVHN is prone to stay at chance
+        "paper:svhn": {"train": {"lr": 0.01}},
     }
     settings: RobustBirdSettings
 
@@ -61,6 +69,8 @@ class RobustBird(BeforeTraining):
         s = self.settings
         detector = EarlyBird(run.target, window=s.window, threshold=s.threshold, normalise=s.normalise_distance)
         run.train("early-bird", model, s.early_bird, dynamics=detector)
+        if detector.epochs:  # not where a resumed run had drawn the ticket before
+            run.progress.note(detector.verdict())
         return masks_by(Magnitude(), model, run)
 
 
@@ -70,8 +80,10 @@ class EarlyBird(Dynamics):
     def __init__(self, sparsity: float, *, window: int = 5, threshold: float = 0.08, normalise: bool = False) -> None:
         self._sparsity = sparsity
         self._threshold = threshold
-        self._scale = 2 * min(sparsity, 1 - sparsity) if normalise else 1.0
+        self._scale = (2 * min(sparsity, 1 - sparsity) if normalise else 0.0) or 1.0
         self._masks: deque[Tensor] = deque(maxlen=window)
+        self.epochs = 0
+        self.emerged = False
 
     def epoch_end(self, model: MaskedModel, epoch: int) -> bool:
         """Compare this epoch's mask with the earlier ones."""
@@ -80,21 +92,31 @@ class EarlyBird(Dynamics):
     def observe(self, weights: Tensor) -> bool:
         """Take in the weights after an epoch (flat) and say whether the ticket has emerged."""
         self._masks.append(detector_mask(weights, self._sparsity))
-        if len(self._masks) < (self._masks.maxlen or 0):
-            return False
-        return all(distance <= self._threshold for distance in self.distances())
+        self.epochs += 1
+        full = len(self._masks) == self._masks.maxlen
+        self.emerged = full and all(distance <= self._threshold for distance in self.distances())
+        return self.emerged
+
+    def verdict(self) -> str:
+        """Say when the ticket emerged (at high sparsity the distance is small by itself, and it does at once)."""
+        largest = max(self.distances(), default=0.0)
+        found = "emerged" if self.emerged else "has not emerged"
+        return f"early bird: {found} after {self.epochs} epochs (largest mask distance {largest:.4f})"
 
     def distances(self) -> list[float]:
         """Return the distances from the newest mask to the earlier ones, newest first."""
+        if not self._masks:
+            return []
         *earlier, newest = self._masks
         return [mask_distance(newest, mask) / self._scale for mask in reversed(earlier)]
 
     def state(self) -> dict[str, Any]:
-        """Return the window of masks."""
-        return {"masks": list(self._masks)}
+        """Return the window of masks and the epochs seen."""
+        return {"masks": list(self._masks), "epochs": self.epochs}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore the window of masks."""
+        """Restore the window of masks and the epochs seen."""
+        self.epochs = state["epochs"]
         self._masks.clear()
         self._masks.extend(state["masks"])
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from apx import DuringTraining, Dynamics, MaskedModel, Masks, MethodSettings, Run, TrainSettings
+from apx import DuringTraining, Dynamics, MaskedModel, Masks, MethodSettings, Run, TrainSettings, UserError, Variant
 from apx.masks import weight_names
 from apx.specifics import masks_from_units
 from apx.training import quick
+from apx.training.settings import with_options
 
 from .factors import Channel, Twin, balanced_factors, uniform_factor
 
@@ -27,26 +28,32 @@ _PAPER = TrainSettings(
     lr_schedule="step",
     milestones=(0.7, 0.85),
     first_epoch=1,
+    attack_bn="eval",
 )
 
 
 class TwinRepSettings(MethodSettings):
     """Defaults: the official code's, the same for every dataset and network; TRADES as in the paper."""
 
-    train: TrainSettings = _PAPER
+    train: TrainSettings = Field(
+        _PAPER, description="the one training run, dense until the pruning epoch; objective trades, pgd or nat"
+    )
     pruning_epoch: int = Field(10, ge=1, description="1-based epoch before which the masks are computed, once")
     init: Literal["official", "balanced", "from-dense"] = Field(
         "official",
         description="official: both factors U(-1/sqrt(fan_in), 1/sqrt(fan_in)), near-zero logits at first; balanced: "
-        "|W| = |A| = sqrt|w| of the network's own init w; from-dense: the same for the weights of a dense network",
+        "|W| = |A| = sqrt|w| of the network's own init w (filters: W = w, A = 1); from-dense: the same for the "
+        "weights of a dense network",
     )
     pretrain: TrainSettings = Field(_PAPER, description="the dense network of init=from-dense and of the baseline")
 
-    @model_validator(mode="after")
-    def _prunes_in_time(self) -> "TwinRepSettings":
-        if self.pruning_epoch > self.train.epochs:
-            raise ValueError(f"pruning_epoch {self.pruning_epoch} lies behind the {self.train.epochs} epochs of train")
-        return self
+    @field_validator("pruning_epoch")
+    @classmethod
+    def _prunes_in_time(cls, epoch: int, info: ValidationInfo) -> int:
+        # the official code would silently train densely
+        if "train" in info.data and epoch > info.data["train"].epochs:
+            raise ValueError(f"it lies behind the {info.data['train'].epochs} epochs of train; choose an earlier one")
+        return epoch
 
 
 class TwinRep(DuringTraining):
@@ -54,8 +61,9 @@ class TwinRep(DuringTraining):
 
     Weights: Twin-Rep and a global ranking of |W * A| over every convolution and linear layer. Filters: Channel-Rep
     and a global ranking of the l2 norms of V's filters; linear layers are factorised but not pruned. Counts are exact
-    (ties fall by index, and a layer's last filter is spared at another layer's expense); with `fidelity="official"`
-    ties stay and a spared filter is not made up for.
+    (ties fall by index, and a layer's last filter is spared at another layer's expense), and a removed filter's batch
+    norm goes with it. With `fidelity="official"` ties stay, a spared filter is not made up for, batch norm stays, and
+    the PGD objective starts from x + 0.001 N(0, 1) as TRADES does.
     """
 
     slug = "twinrep"
@@ -69,6 +77,10 @@ class TwinRep(DuringTraining):
         },
     }
     settings: TwinRepSettings
+
+    def __init__(self, settings: TwinRepSettings, variant: Variant) -> None:
+        official = settings.fidelity == "official"
+        super().__init__(with_options(settings, start="normal") if official else settings, variant)
 
     def prepare(self, model: MaskedModel, run: Run) -> None:
         """Factorise every convolution and linear weight."""
@@ -88,25 +100,22 @@ class TwinRep(DuringTraining):
         return PruneOnce(lambda: self.masks(model, run), epoch - 1)
 
     def masks(self, model: MaskedModel, run: Run) -> Masks:
-        """Rank the products globally, masks left out of them (section 4.3 and 4.4 of the official procedure)."""
-        products = {name: model.fold(name) for name in run.prunable(model)}
-        filters = self.variant.structure == "S"
-        scores = {n: v.flatten(1).norm(dim=1) if filters else v.abs() for n, v in products.items()}
+        """Return the masks of `run.target`: a global ranking of |V| or of the filters' l2 norms."""
+        scores = self.scores(model)
         if self.settings.fidelity == "paper":
             return masks_from_units(scores, model, run)
-        units = official_units(scores, run.target, keep_one=filters)
-        return Masks({name: run.structure.expand(unit, products[name].shape) for name, unit in units.items()})
+        units = official_units(scores, run.target, keep_one=self.variant.structure == "S")
+        shapes = {name: model.module.get_parameter(name).shape for name in scores}
+        return Masks({name: run.structure.expand(unit, shapes[name]) for name, unit in units.items()})
 
     def scores(self, model: MaskedModel) -> Mapping[str, Tensor]:
-        """Return |V| or the filters' norms, without the masks."""
-        filters = self.variant.structure == "S"
-        products = {}
-        for key, function in model.reparametrisations.items():
-            name = key.replace("/", ".")
-            weight = model.module.get_parameter(name)
-            if not filters or weight.dim() > 2:
-                products[name] = function(weight, None).detach()
-        return {name: v.flatten(1).norm(dim=1) if filters else v.abs() for name, v in products.items()}
+        """Return |V|, or the l2 norms of V's filters, masks left out of V."""
+        products = {
+            name: model.fold(name, masked=False) for name in weight_names(model.module, self.variant.excluded_layers)
+        }
+        if self.variant.structure == "US":
+            return {name: product.abs() for name, product in products.items()}
+        return {name: product.flatten(1).norm(dim=1) for name, product in products.items()}
 
     def _factors(self, name: str, weight: Tensor, run: Run, *, channel: bool) -> tuple[Tensor, Tensor]:
         if self.settings.init == "official":
@@ -134,9 +143,15 @@ def official_units(scores: Mapping[str, Tensor], ratio: float, *, keep_one: bool
     """Return the official unit masks: 1 where a score reaches the (round(ratio N) + 1)-th smallest of all.
 
     Tied scores stay, so that fewer units may go than asked; with `keep_one` a layer keeps its largest score.
+
+    Raises:
+        UserError: the ratio rounds to all units, for which the official threshold does not exist.
     """
     flat = torch.cat([score.reshape(-1) for score in scores.values()])
-    threshold = flat.kthvalue(round(ratio * flat.numel()) + 1).values
+    removed = round(ratio * flat.numel())
+    if removed == flat.numel():
+        raise UserError(f"sparsity {ratio} would remove all {removed} units of this network; choose a smaller one")
+    threshold = flat.kthvalue(removed + 1).values
     units = {}
     for name, score in scores.items():
         kept = score >= threshold

@@ -1,0 +1,100 @@
+"""What plugins' tests share: runs of seconds, in memory, on a tiny network and tiny data."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from apx import MaskedModel, Method, Run, entry, load_method
+from apx.datasets import Dataset, Split
+from apx.run.context import Observer
+from apx.run.request import Request, build_settings, choose_variant
+from apx.training.trainer import Environment
+
+CLASSES = 3
+
+
+@dataclass
+class Trial:
+    """A method, a network and a run, ready to execute."""
+
+    method: Method
+    model: MaskedModel
+    run: Run
+
+    def execute(self) -> nn.Module:
+        """Run the method to its end and return the exported network."""
+        self.method.execute(self.model, self.run)
+        return self.method.export(self.model, self.run)
+
+
+def tiny_net(seed: int = 0) -> nn.Sequential:
+    """Return two bias-free convolutions with batch norm and a linear layer, for images of 1x8x8."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, CLASSES),
+    )
+
+
+def split(count: int, seed: int) -> Split:
+    """Return random images in which the labels can be seen, 1x8x8."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    images = torch.randint(0, 128, (count, 1, 8, 8), generator=generator)
+    images[torch.arange(count), 0, 2 * labels] += 100
+    return Split(images.to(torch.uint8), labels)
+
+
+def _forbidden() -> tuple[Tensor, Tensor]:
+    raise AssertionError("a run read the test set")
+
+
+def tiny_data() -> Dataset:
+    """Return 24 training and 6 validation images; touching the test set fails."""
+    test = Split.lazy(_forbidden, size=6, shape=(1, 8, 8))
+    return Dataset("tiny", split(24, 1), split(6, 2), test, num_classes=CLASSES, threat_eps=0.1)
+
+
+@pytest.fixture
+def trial() -> Callable[..., Trial]:
+    """Return a maker of trials: `trial("hydra", sparsity=0.5, structure="S", set={"prune.epochs": 0})`.
+
+    Settings are the quick preset's unless `preset` says otherwise; `set` overrides them as `--set` does.
+    """
+
+    def make(
+        slug: str,
+        *,
+        sparsity: float = 0.5,
+        net: nn.Module | None = None,
+        seed: int = 0,
+        preset: str = "quick",
+        set: Mapping[str, Any] | None = None,
+        observers: Sequence[Observer] = (),
+        **variant: Any,
+    ) -> Trial:
+        request = Request(slug, dataset="tiny", sparsity=sparsity, preset=preset, set=set or {}, seed=seed, **variant)
+        kind = load_method(slug)
+        settings = build_settings(kind, request)
+        chosen = choose_variant(entry(slug).document, request)
+        run = Run(
+            variant=chosen,
+            sparsity=settings.sparsity,
+            rounds=settings.rounds,
+            environment=Environment(tiny_data(), seed, torch.device("cpu")),
+            observers=list(observers),
+        )
+        return Trial(kind(settings, chosen), MaskedModel(tiny_net() if net is None else net), run)
+
+    return make
