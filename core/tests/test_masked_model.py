@@ -90,9 +90,7 @@ def test_gradients_equal_those_of_the_textbook_product(data: tuple[Tensor, Tenso
     masks = half_masks(net)
     textbook = copy.deepcopy(net)
     weights = {name: textbook.get_parameter(name) for name in masks}
-    logits = torch.func.functional_call(
-        textbook, {name: w * masks[name] for name, w in weights.items()}, (x,)
-    )
+    logits = torch.func.functional_call(textbook, {name: w * masks[name] for name, w in weights.items()}, (x,))
     functional.cross_entropy(logits, y).backward()
 
     model = MaskedModel(net)

@@ -12,9 +12,7 @@ scores_lists = st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), min_size=1, 
 
 
 def by_sorting(scores: list[float], kept: int) -> list[bool]:
-    order = sorted(
-        range(len(scores)), key=lambda i: (scores[i], i)
-    )  # stable: earlier entries are pruned first
+    order = sorted(range(len(scores)), key=lambda i: (scores[i], i))  # stable: earlier entries are pruned first
     dropped = set(order[: len(scores) - kept])
     return [i not in dropped for i in range(len(scores))]
 
@@ -34,9 +32,7 @@ def test_global_selection_is_exact_and_protects_layers(
     total = sum(map(len, layers))
     protected = sum(min(at_least, len(layer)) for layer in layers)
     kept = data.draw(st.integers(protected, total))
-    masks = keep_highest_global(
-        {str(i): torch.tensor(s) for i, s in enumerate(layers)}, kept, at_least=at_least
-    )
+    masks = keep_highest_global({str(i): torch.tensor(s) for i, s in enumerate(layers)}, kept, at_least=at_least)
     assert sum(int(mask.sum()) for mask in masks.values()) == kept
     assert all(int(mask.sum()) >= min(at_least, mask.numel()) for mask in masks.values())
     if at_least == 0:

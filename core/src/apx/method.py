@@ -44,9 +44,7 @@ class MethodSettings(BaseModel):
     sparsity: float = Field(0.9, ge=0, lt=1, description="share removed, in the variant's own unit")
     normalise: bool = Field(False, description="subtract and divide by the data's statistics inside the network")
     rounds: int = Field(4, ge=2, description="pruning rounds of an iterative schedule")
-    fidelity: Literal["paper", "official"] = Field(
-        "paper", description="official reproduces the code, bugs included"
-    )
+    fidelity: Literal["paper", "official"] = Field("paper", description="official reproduces the code, bugs included")
 
 
 class Method(ABC):
@@ -88,6 +86,11 @@ class Method(ABC):
     def scores(self, model: "MaskedModel") -> Mapping[str, Tensor] | None:
         """Return the scores behind the final masks, one per unit, for the conformance check (None: not exposed)."""
         return None
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether the method starts from a trained dense network; if not, one is trained for comparison only."""
+        return self.stage == "after"
 
     def dense_settings(self) -> TrainSettings:
         """Return how the dense network is trained: `pretrain` where the method has one, else `train`."""

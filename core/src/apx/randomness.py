@@ -22,9 +22,7 @@ def derive_seed(seed: int, *words: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
-def keyed_uniform(
-    seed: int, purpose: str, indices: Tensor, shape: Sequence[int], *, epoch: int = 0
-) -> Tensor:
+def keyed_uniform(seed: int, purpose: str, indices: Tensor, shape: Sequence[int], *, epoch: int = 0) -> Tensor:
     """Draw uniform numbers that depend on each sample's index, not on the batch it sits in.
 
     Args:

@@ -27,9 +27,7 @@ def save_state(path: Path, state: Any) -> None:
     atomic_write(path, save(tensors, metadata={"apx_state": json.dumps(skeleton)}))
 
 
-def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write plain named tensors as safetensors, atomically; any reader of the format opens the file."""
     from safetensors.torch import save
 

@@ -40,6 +40,11 @@ class Request:
     eval: str = "quick"
     deterministic: bool = True
 
+    def __post_init__(self) -> None:
+        prefix, _, rest = self.dataset.partition(":")
+        if prefix == "folder" and rest:  # a run resumes from any working directory
+            object.__setattr__(self, "dataset", f"folder:{Path(rest).expanduser().resolve()}")
+
     def document(self) -> dict[str, Any]:
         """Return the request as plain JSON values."""
         return asdict(self)

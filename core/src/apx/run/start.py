@@ -174,6 +174,8 @@ def carry_out(resolved: Resolved, network: nn.Module, run: Run) -> tuple[nn.Modu
     started = time.perf_counter()
     if left := unprunable_layers(network):
         run.progress.note(f"left dense, no method prunes them: {', '.join(left)}")
+    if resolved.settings.normalise and resolved.data.normalisation is None:
+        run.progress.note(f"{resolved.data.name} has no channel statistics: inputs are not normalised")
     run.interrupts = Interrupts()
     with run.interrupts.caught(), _determinism(resolved.request.deterministic):
         try:

@@ -82,6 +82,11 @@ class TwinRep(DuringTraining):
         official = settings.fidelity == "official"
         super().__init__(with_options(settings, start="normal") if official else settings, variant)
 
+    @property
+    def needs_dense(self) -> bool:
+        """Whether `init` starts from the dense network."""
+        return self.settings.init == "from-dense"
+
     def prepare(self, model: MaskedModel, run: Run) -> None:
         """Factorise every convolution and linear weight."""
         if self.settings.init == "from-dense":

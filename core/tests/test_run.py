@@ -1,0 +1,186 @@
+"""Runs: what they write, that they resume bitwise, that mistakes stop them before anything happens."""
+
+import json
+import shutil
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from apx.errors import UserError
+from apx.masked_model import MaskedModel
+from apx.run.cache import load_dense, store_dense
+from apx.run.context import Observer
+from apx.run.interrupts import Interrupted
+from apx.run.request import Request
+from apx.run.start import resume, start
+
+TINY = {"batch_size": 400, "steps": 1, "epochs": 2}
+HYDRA = {f"{phase}.{key}": value for phase in ("pretrain", "prune", "finetune") for key, value in TINY.items()}
+TWIN = {f"{phase}.{key}": value for phase in ("pretrain", "train") for key, value in TINY.items()}
+
+
+def request(method: str = "hydra", **changes: Any) -> Request:
+    settings = {"hydra": HYDRA, "twinrep": TWIN}.get(method, {})
+    base = Request(method=method, arch="cnn-small", width=2, set=settings, eval="none", device="cpu")
+    return replace(base, **changes)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("APX_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of the run gets a chance to clean up after it."""
+
+
+class KillAt(Observer):
+    """Ends the process's life at the n-th step of the run."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def step(self, phase: str, epoch: int, step: int, model: MaskedModel) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+class SignalAt(KillAt):
+    """Sends SIGTERM at the n-th step."""
+
+    def step(self, phase: str, epoch: int, step: int, model: MaskedModel) -> None:
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def results(directory: Path) -> dict[str, torch.Tensor]:
+    masks = load_file(directory / "masks.safetensors")
+    return {**load_file(directory / "model.safetensors"), **{f"mask {n}": m for n, m in masks.items()}}
+
+
+def assert_same(a: Path, b: Path) -> None:
+    first, second = results(a), results(b)
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert different == []
+
+
+def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
+    report = start(request(), out=tmp_path / "run")
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    files = {"run.json", "metrics.jsonl", "checkpoints", "model.safetensors", "masks.safetensors", "report.json"}
+    assert written == files
+    assert json.loads((tmp_path / "run" / "report.json").read_text()) == report
+    masks, model = load_file(tmp_path / "run" / "masks.safetensors"), load_file(tmp_path / "run" / "model.safetensors")
+    zeros = sum(int((model[name] == 0).sum()) for name in masks)
+    total = sum(mask.numel() for mask in masks.values())
+    assert report["sparsity"]["reported"] == zeros / total
+    assert report["sparsity"]["reported"] == pytest.approx(0.9, abs=0.01)
+    epochs = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(e["phase"], e["epoch"]) for e in epochs] == [
+        (phase, epoch) for phase in ("pretrain/train", "prune/scores", "finetune") for epoch in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize(("method", "steps"), [("hydra", 18), ("twinrep", 12)])
+def test_a_killed_run_resumes_to_the_same_bits(method: str, steps: int, tmp_path: Path, cache: Path) -> None:
+    start(request(method), out=tmp_path / "whole")
+    for step in range(1, steps + 1, 3):  # first and last steps of phases, and between
+        shutil.rmtree(cache / "dense")  # or the killed run would take its pretraining from there
+        killed = tmp_path / f"killed-{step}"
+        with pytest.raises(Killed):
+            start(request(method), out=killed, observers=[KillAt(step)])
+        resume(killed)
+        assert_same(tmp_path / "whole", killed)
+
+
+def test_sigterm_saves_and_says_how_it_ended(tmp_path: Path, cache: Path) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach the main thread only, and this test runs in another one")
+    start(request(), out=tmp_path / "whole")
+    shutil.rmtree(cache / "dense")
+    with pytest.raises(Interrupted) as caught:
+        start(request(), out=tmp_path / "run", observers=[SignalAt(2)])
+    assert caught.value.exit_status == 143
+    assert any((tmp_path / "run" / "checkpoints").glob("*.partial.safetensors"))
+    resume(tmp_path / "run")
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_finished_run_resumes_to_its_report(tmp_path: Path) -> None:
+    report = start(request("magnitude", set=without_prune()), out=tmp_path / "run")
+    assert resume(tmp_path / "run") == report
+
+
+def without_prune() -> dict[str, Any]:
+    return {name: value for name, value in HYDRA.items() if not name.startswith("prune.")}
+
+
+def test_methods_share_one_pretraining(tmp_path: Path, cache: Path) -> None:
+    start(request("hydra"), out=tmp_path / "a")
+    report = start(request("magnitude", set=without_prune()), out=tmp_path / "b")
+    assert report["dense_origin"] == "from the cache"
+    assert len(list((cache / "dense").iterdir())) == 1
+
+
+def test_two_runs_may_cache_the_same_model_at_once(cache: Path) -> None:
+    state = {"w": torch.arange(4.0)}
+    writers = [threading.Thread(target=store_dense, args=("key", state, {})) for _ in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    loaded = load_dense("key")
+    assert loaded is not None
+    assert torch.equal(loaded["w"], state["w"])
+    assert [path.name for path in (cache / "dense").iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "hydr"}, "hydra"),
+        ({"method": "bnap", "set": {}}, "entry-only"),
+        ({"structure": "S", "locality": "G"}, "no implemented variant"),
+        ({"set": {"finetun.lr": 1}}, "did you mean 'finetune'"),
+        ({"set": {"finetune.lrr": 1}}, "finetune.lrr"),
+        ({"set": {"finetune.lr": "fast"}}, "finetune.lr"),
+        ({"set": {"prune.objective": "tradez"}}, "trades"),
+        ({"sparsity": 1.5}, "out of range"),
+        ({"preset": "fast"}, "paper, quick"),
+        ({"dataset": "folder:/nowhere"}, "/nowhere"),
+        ({"arch": "resnet19"}, "resnet18"),
+        ({"from_checkpoint": "/nowhere.pt"}, "does not exist"),
+        ({"epochs_scale": 0.0}, "not positive"),
+        ({"eval": "full"}, "none, quick, standard"),
+    ],
+)
+def test_mistakes_end_in_a_sentence_before_anything_is_written(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        start(request(**changes), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_directory_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match="exists"):
+        start(request(), out=tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_eight_bit_fractions_are_radii(tmp_path: Path) -> None:
+    settings = {**HYDRA, "finetune.eps": "8/255"}
+    start(request(set=settings), out=tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["settings"]["finetune"]["eps"] == 8 / 255
