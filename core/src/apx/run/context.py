@@ -92,6 +92,11 @@ class Run:
         return self.environment.device
 
     @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return self.environment.processes.main
+
+    @property
     def target(self) -> float:
         """The sparsity that the current pruning step has to reach, in the variant's unit."""
         if self._target is None:
@@ -171,7 +176,7 @@ class Run:
         for observer in self.observers:
             observer.phase_end(path, model)
         self.seconds[path] = time.perf_counter() - started
-        if self.directory:
+        if self.directory and self.writes:
             state = {
                 "model": model.state(),
                 "masks": None if masks is None else dict(masks),
@@ -251,7 +256,7 @@ class Run:
         self.phase("pretrain", model, body)
         fresh = self.dense is None
         self.dense = {name: tensor.detach().clone() for name, tensor in model.module.state_dict().items()}
-        if fresh and (key := self._dense_key(settings)) is not None:
+        if fresh and self.writes and (key := self._dense_key(settings)) is not None:
             self.dense_origin = "trained in this run"
             store_dense(key, self.dense, {"settings": settings.model_dump(), "network": dict(self.determines or {})})
 
@@ -301,13 +306,13 @@ class Run:
                 observer.step(path, epoch, number, model)
 
         def epoch(record: dict[str, Any]) -> None:
-            if self.directory:
+            if self.directory and self.writes:
                 self.directory.log(record)
             for observer in self.observers:
                 observer.epoch(record)
 
         def save(state: dict[str, Any]) -> None:
-            if self.directory:
+            if self.directory and self.writes:
                 self.directory.save_partial(path, state)
             self._saved = time.monotonic()
 

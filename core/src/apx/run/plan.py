@@ -1,6 +1,8 @@
 """What a run would do and cost, from a few timed steps: `apx run --dry-run`."""
 
+import contextlib
 import copy
+import itertools
 import resource
 import sys
 import time
@@ -102,11 +104,9 @@ def _seconds_per_step(resolved: Resolved, network: nn.Module, settings: TrainSet
     run.progress = Clock()
     model = MaskedModel(copy.deepcopy(network))
     teacher = copy.deepcopy(network) if settings.objective == "kd" else None
-    try:
+    with contextlib.suppress(Enough):
         run.train("timing", model, settings.model_copy(update={"epochs": 1, "handover": "last"}), teacher=teacher)
-    except Enough:
-        pass
-    laps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    laps = [after - before for before, after in itertools.pairwise(times)]
     return float(torch.tensor(laps[1:] or laps).median())
 
 

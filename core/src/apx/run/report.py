@@ -31,7 +31,7 @@ def evaluate_run(
     for name, network in (("dense", dense), ("pruned", plain)):
         if network is None:
             continue
-        progress.note(f"evaluating the {name} network with {'PGD-20' if quick else 'AutoAttack'}")
+        watched = _Watched(progress, f"evaluate {name} ({'PGD-20' if quick else 'AutoAttack'})")
         results[name] = evaluate(
             network,
             resolved.data.test,
@@ -42,8 +42,26 @@ def evaluate_run(
             device=resolved.device,
             seed=resolved.request.seed,
             target=_target(resolved, name, network),
+            progress=watched,
         )
     return results
+
+
+class _Watched:
+    """Shows an evaluation's passes as a phase of the run."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress, self._name, self._done, self._announced = progress, name, 0, False
+
+    def __call__(self, done: int, total: int, robust: int) -> None:
+        """Take the evaluation's counts: passes done, passes in all, samples still robust."""
+        if not self._announced:
+            self._progress.phase(self._name, 100)
+            self._announced = True
+        percent = 100 * done // max(total, 1)
+        while self._done < percent:
+            self._done += 1
+            self._progress.step()
 
 
 def _target(resolved: "Resolved", name: str, network: nn.Module) -> Target:

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..masked_model import MaskedModel
 from ..masks import unprunable_layers, weight_names
 from ..randomness import derive_seed
+from ..training.processes import processes
 from ..training.trainer import Environment
 from .context import Observer, Run
 from .directory import RunDirectory
@@ -50,7 +51,9 @@ def start(
     resolved = resolve(request)
     network = build_network(resolved)
     path = out or default_directory(request)
-    directory = RunDirectory.create(path, run_record(resolved))
+    several = processes(resolved.device)
+    directory = RunDirectory.create(path, run_record(resolved)) if several.main else RunDirectory(path)
+    several.wait()
     return _carry_out(resolved, network, directory, progress or Quiet(), observers or [])
 
 
@@ -161,7 +164,8 @@ def _carry_out(
     run.observers.extend(observers)
     _check_given(run, network, resolved.request)
     _, report = carry_out(resolved, network, run)
-    directory.finish_run(report)
+    if run.writes:
+        directory.finish_run(report)
     return report
 
 
@@ -183,7 +187,7 @@ def carry_out(resolved: Resolved, network: nn.Module, run: Run) -> tuple[nn.Modu
             model = MaskedModel(network)
             resolved.method.execute(model, run)
             plain = resolved.method.export(model, run).eval()
-            if run.directory is not None:
+            if run.directory is not None and run.writes:
                 _write_result(run.directory, model, plain, resolved)
             dense = _dense_baseline(resolved, untrained, run)
             results = evaluate_run(resolved, plain, dense, run.progress)

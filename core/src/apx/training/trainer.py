@@ -15,6 +15,7 @@ from ..randomness import derive_seed, keyed_uniform
 from .dynamics import Dynamics, Position
 from .objectives import Batch, Objective, Threat
 from .optimisation import build_optimizer, learning_rate, set_learning_rate
+from .processes import Processes, processes
 from .settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class Environment:
     def autocast(self) -> torch.autocast:
         """Return the autocast context of a forward pass."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    @property
+    def processes(self) -> Processes:
+        """The processes that share this run's work."""
+        return processes(self.device.type)
 
     def threat(self, settings: TrainSettings) -> Threat:
         """Resolve radius and step size of a phase's attack."""
@@ -90,6 +96,8 @@ class Trainer:
         for parameter in others:
             parameter.requires_grad_(False)
         try:
+            self._processes = self.environment.processes
+            self._trained = trained
             self._optimizer = build_optimizer(trained, self.settings)
             self._best: tuple[float, dict[str, Any]] | None = None
             epoch, step = self._restore(resume) if resume is not None else (0, 0)
@@ -133,7 +141,9 @@ class Trainer:
             start_batch=first_step,
         )
         for step, (x, y, indices) in enumerate(batches, start=first_step):
-            batch = Batch(x, y, indices, self.environment.seed, self.phase, epoch)
+            own_x, own_y, own_indices = self._processes.shard(x, y, indices)
+            self._weight = self._processes.weight(len(own_y), len(y))
+            batch = Batch(own_x, own_y, own_indices, self.environment.seed, self.phase, epoch)
             loss = self._step(batch, Position(epoch, step, self._steps_per_epoch))
             total, seen = total + loss * len(y), seen + len(y)
             self.hooks.step(self.model, epoch, step, self._steps_per_epoch, loss)
@@ -141,6 +151,7 @@ class Trainer:
                 self.hooks.save(self._state(epoch, step + 1))
                 if self.hooks.interrupted():
                     self.hooks.stop()
+        self._processes.average_buffers(self.model)
         record = {
             "phase": self.phase,
             "epoch": epoch,
@@ -171,9 +182,11 @@ class Trainer:
         def descend(loss: Tensor) -> None:
             terms = self.dynamics.loss_terms(self.model, batch, at)
             self._optimizer.zero_grad(set_to_none=True)
+            loss = loss * self._weight
             (loss if terms is None else loss + terms).backward()
             self.dynamics.after_backward(self.model, batch, at)
             self.model.pull_back()
+            self._processes.average_gradients(self._trained)
             self.model.mask_gradients()
             self._optimizer.step()
             self.model.enforce(self._optimizer)
