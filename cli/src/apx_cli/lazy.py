@@ -17,8 +17,8 @@ class Mistake(click.ClickException):
 
     exit_code = 2
 
-    def __init__(self, error: UserError) -> None:
-        super().__init__(" ".join(str(error).split()))
+    def __init__(self, sentence: str) -> None:
+        super().__init__(" ".join(sentence.split()))
 
 
 class LazyGroup(click.Group):
@@ -59,14 +59,19 @@ class LazyGroup(click.Group):
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             nearest = difflib.get_close_matches(name, self._summaries, n=1)
             hint = f", did you mean '{nearest[0]}'?" if nearest else ";"
-            raise Mistake(UserError(f"there is no command '{name}'{hint} `apx --help` lists all commands"))
+            raise Mistake(f"there is no command '{name}'{hint} `apx --help` lists all commands")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a `UserError` becomes one line, Ctrl-C the shell's usual status."""
+        """Run the command; a user's mistake becomes one line, Ctrl-C the shell's usual status."""
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise Mistake(error) from error
+            raise Mistake(str(error)) from error
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx is not None else "apx"
+            raise Mistake(f"{error.format_message().rstrip('.')}; see `{where} --help`") from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -21,6 +22,22 @@ class Radius(click.ParamType):
             return float(Fraction(value))
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is not a radius: write 8/255 or a decimal such as 0.031", param, ctx)
+
+
+class Factor(click.ParamType):
+    """A finite number above 0."""
+
+    name = "factor"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read one value."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is not a number above 0: write 0.1 or 2", param, ctx)
+        return number
 
 
 class Assignment(click.ParamType):

@@ -38,7 +38,7 @@ def made_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="What attacks; autoattack is the standard version.",
 )
 @click.option("--eps", type=Radius(), help="Linf radius, 8/255 or a decimal; the data set's threat by default.")
-@click.option("--n", type=int, help="Number of test images; all by default.")
+@click.option("--n", type=click.IntRange(min=1), metavar="INTEGER", help="Number of test images; all by default.")
 @click.option("--steps", type=int, default=20, show_default=True, help="Steps of PGD.")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="Images per pass.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random starts.")
@@ -68,13 +68,10 @@ def command(
       apx evaluate runs/hydra-resnet18-digits-20261120-101500 --attack autoattack --n 200
       apx evaluate model.safetensors --arch resnet18 --dataset cifar10 --eps 8/255
     """
-    from apx.errors import UserError
     from apx.evaluation import evaluate
     from apx.run.request import choose_device
     from apx.target import Made, open_target
 
-    if n is not None and n < 1:
-        raise UserError(f"--n {n} is not a number of images: give at least 1")
     where = choose_device(device)
     opened = open_target(target, Made(**made))
     document = evaluate(

@@ -9,7 +9,7 @@ import click
 
 from apx.errors import UserError
 
-from ..options import Assignment, word
+from ..options import Assignment, Factor, word
 from ..output import json_option, print_json, warn_of
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--sparsity", type=float, help="Share to remove, in the variant's own unit: 0.9.")
 @click.option("--preset", metavar="quick|paper", help="Settings: minutes on two cores (default), or the paper's.")
 @click.option("--set", "assignments", multiple=True, type=Assignment(), help="One setting: finetune.epochs=20.")
-@click.option("--epochs-scale", type=float, metavar="F", help="Multiply all epochs by F.")
-@click.option("--seed", type=int, help="Seed of everything random (0).")
+@click.option("--epochs-scale", type=Factor(), metavar="F", help="Multiply all epochs by F.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="INTEGER", help="Seed of everything random (0).")
 @click.option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
 @click.option("--precision", metavar="auto|fp32|bf16", help="Precision of training.")
 @click.option("--deterministic/--no-deterministic", default=None, help="Bitwise repeatable (default), or faster.")
@@ -96,12 +96,14 @@ def _request(config: Path | None, given: dict[str, Any]) -> Request:
 
 
 def _preview(request: Request, out: Path | None, as_json: bool) -> None:
-    from apx.run.preview import preview
+    from apx.run.plan import plan
 
-    from ..preview import print_preview
+    from ..plan import print_plan
 
-    found = preview(request, out=out)
-    print_json(found) if as_json else print_preview(found)
+    if out is not None and out.exists():
+        raise UserError(f"the output directory {out} exists; choose another --out")
+    found = plan(request)
+    print_json(found) if as_json else print_plan(found)
 
 
 def _start(request: Request, out: Path | None, observers: tuple[str, ...], as_json: bool) -> None:
@@ -131,9 +133,12 @@ def _continue(path: Path, observers: tuple[str, ...], as_json: bool) -> None:
 
 def _finish(report: dict[str, Any], as_json: bool) -> None:
     from apx import registry
+    from apx.training.processes import processes
 
     from ..report import print_report
 
+    if not processes(report["record"]["device"]).main:
+        return  # one of several processes of this run: the first one speaks
     warn_of(registry.failures())
     print_json(report) if as_json else print_report(report)
 

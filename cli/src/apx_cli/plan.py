@@ -1,0 +1,49 @@
+"""Print what a run would do and cost (`apx run --dry-run`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from .output import console, size, table
+
+
+def print_plan(plan: Mapping[str, Any]) -> None:
+    """Print a plan, as `apx.run.plan.plan` returns it, for people."""
+    record = plan["record"]
+    out = console()
+    asked = {name: value for name, value in record["request"].items() if name in ("method", "arch", "dataset", "seed")}
+    facts = {**asked, **record["variant"], "device": record["device"], "precision": record["precision"]}
+    out.print(table("", "value", rows=[(name, str(value)) for name, value in facts.items()]))
+    out.print()
+    out.print(table("setting", "value", rows=[(name, str(value)) for name, value in _flat(record["settings"])]))
+    out.print()
+    headings = ("phase", "objective", "times", "epochs", "steps per epoch", "seconds per step", "seconds")
+    out.print(table(*headings, rows=[_phase(phase) for phase in plan["phases"]]))
+    click.echo(f"weights: {plan['weights']:,} in {plan['prunable_layers']} layers that can be pruned")
+    if plan["left_dense"]:
+        click.echo(f"left dense, no method prunes them: {', '.join(plan['left_dense'])}")
+    click.echo(f"training: about {_time(plan['seconds'])}, evaluation not counted; nothing was written")
+    click.echo(f"memory: about {size(plan['peak_memory_bytes'])}")
+
+
+def _phase(phase: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = (str(phase[name]) for name in ("times", "epochs", "steps_per_epoch"))
+    return (phase["name"], phase["objective"], *counts, f"{phase['seconds_per_step']:.3f}", f"{phase['seconds']:.0f}")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Name each setting as `--set` does: `finetune.epochs`."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
