@@ -43,7 +43,7 @@ def test_the_global_count_is_exact(trial: Maker) -> None:
 
 
 def test_erk_worked_example(trial: Maker) -> None:
-    """58.2 of 582 weights go round as 19 : 20 : 35, the sums of the layers' shapes."""
+    """58.2 of 582 weights go round as 13 : 20 : 35, the sums of the layers' shapes."""
     made = trial("magnitude-before", sparsity=0.9, budget="fixed-nonuniform", set=FAST)
     made.execute()
-    assert [int(mask.sum()) for mask in made.model.masks.values()] == [15, 16, 28]
+    assert [int(mask.sum()) for mask in made.model.masks.values()] == [11, 17, 30]
