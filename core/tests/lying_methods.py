@@ -6,22 +6,37 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from apx import AfterTraining, Batch, DuringTraining, Dynamics, MaskedModel, Masks, MethodSettings, Position, Run
+from apx import (
+    AfterTraining,
+    Batch,
+    BeforeTraining,
+    DuringTraining,
+    Dynamics,
+    MaskedModel,
+    Masks,
+    MethodSettings,
+    Position,
+    Run,
+)
 from apx import TrainSettings as Phase
 from apx.masks import weight_names
 from apx.specifics import Filters, Global, Local, Magnitude, Weights, masks_by, masks_from
 from apx.training.settings import scaled
 
 
-class Settings(MethodSettings):
+class TwoPhases(MethodSettings):
     pretrain: Phase = Phase(objective="nat", lr=0.01)
     finetune: Phase = Phase(objective="nat", lr=0.01)
 
 
+class OnePhase(MethodSettings):
+    train: Phase = Phase(objective="nat", lr=0.01)
+
+
 class Honest(AfterTraining):
     slug = "honest"
-    Settings = Settings
-    settings: Settings
+    Settings = TwoPhases
+    settings: TwoPhases
 
     def prune(self, model: MaskedModel, run: Run) -> Masks:
         return masks_by(Magnitude(), model, run)
@@ -29,11 +44,8 @@ class Honest(AfterTraining):
 
 class HonestDuring(DuringTraining):
     slug = "honest-during"
-
-    class Settings(MethodSettings):
-        train: Phase = Phase(objective="nat", lr=0.01)
-
-    settings: Settings
+    Settings = OnePhase
+    settings: OnePhase
 
     def dynamics(self, model: MaskedModel, run: Run) -> Dynamics:
         masks_of = masks_by
@@ -44,6 +56,15 @@ class HonestDuring(DuringTraining):
                     model.set_masks(masks_of(Magnitude(), model, run))
 
         return PruneInTheMiddle()
+
+
+class HonestBefore(BeforeTraining):
+    slug = "honest-before"
+    Settings = OnePhase
+    settings: OnePhase
+
+    def prune(self, model: MaskedModel, run: Run) -> Masks:
+        return masks_by(Magnitude(), model, run)
 
 
 def _magnitudes(model: MaskedModel, run: Run) -> dict[str, Tensor]:
@@ -125,12 +146,26 @@ class PrunesTooLittle(Honest):
             return super().prune(model, run)
 
 
+class Shift(Dynamics):
+    def epoch_start(self, model: MaskedModel, epoch: int) -> None:
+        model.set_masks(Masks({name: mask.roll(1, dims=0) for name, mask in model.masks.items()}))
+
+
+class MovesMasksWhileTraining(HonestBefore):
+    def execute(self, model: MaskedModel, run: Run) -> None:
+        run.prune("prune", model, self.prune, run.sparsity)
+        run.train("train", model, self.settings.train, dynamics=Shift())
+
+
+class PrunesBeforePretraining(Honest):
+    def execute(self, model: MaskedModel, run: Run) -> None:
+        run.prune("prune", model, self.prune, run.sparsity)
+        run.pretrain(model, self.settings.pretrain)
+        run.train("finetune", model, self.settings.finetune)
+
+
 class MovesMasksWhileFinetuning(Honest):
     def execute(self, model: MaskedModel, run: Run) -> None:
-        class Shift(Dynamics):
-            def epoch_start(self, model: MaskedModel, epoch: int) -> None:
-                model.set_masks(Masks({name: mask.roll(1, dims=0) for name, mask in model.masks.items()}))
-
         run.pretrain(model, self.settings.pretrain)
         run.prune("prune", model, self.prune, run.sparsity)
         run.train("finetune", model, self.settings.finetune, dynamics=Shift())

@@ -1,11 +1,15 @@
 """Conformance: honest methods pass, each lie is found by the claim that it breaks and by no other."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
+from pydantic import model_validator
 
 from apx import Method, UserError, Variant
 from apx.conformance import Report, check
+from apx.conformance.subject import tiny_settings
 
 from . import lying_methods as lies
 
@@ -30,7 +34,10 @@ def check_one(method: type[Method], variant: Variant, network: str = "plain") ->
         (lies.Honest, replace(US, budget="fixed-nonuniform")),
         (lies.Honest, replace(FILTERS, granularity="kernels", sparsity_unit="kernels")),
         (lies.Honest, replace(FILTERS, sparsity_unit="macs")),
+        (lies.Honest, replace(GLOBAL, budget="learned")),
         (lies.HonestDuring, US),
+        (lies.HonestBefore, US),
+        (lies.HonestBefore, ITERATIVE),
         (lies.TellsTheTruth, US),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
@@ -45,6 +52,8 @@ LIES = [
     (lies.PrunesTwice, US, "schedule"),
     (lies.PrunesOnce, ITERATIVE, "schedule"),
     (lies.MovesMasksWhileFinetuning, US, "stage"),
+    (lies.MovesMasksWhileTraining, US, "stage"),
+    (lies.PrunesBeforePretraining, US, "stage"),
     (lies.PrunesBeforeTheFirstStep, US, "stage"),
     (lies.RanksGlobally, US, "locality"),
     (lies.RanksGlobally, replace(US, budget="fixed-nonuniform"), "locality"),
@@ -82,6 +91,31 @@ def test_a_network_beyond_a_variant_is_not_applicable() -> None:
     assert "grouped convolution" in case.not_applicable
     assert case.verdicts == ()
     assert not report.passed  # nothing could be judged
+
+
+def test_phases_are_short_unless_the_preset_check_says_how_long() -> None:
+    class Patient(lies.Honest):
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"check": {"sparsity": 0.6, "finetune": {"epochs": 3}}}
+
+    settings = tiny_settings(Patient, US)
+    assert isinstance(settings, lies.TwoPhases)
+    assert (settings.sparsity, settings.rounds) == (0.6, 3)
+    assert (settings.pretrain.epochs, settings.finetune.epochs, settings.finetune.batch_size) == (2, 3, 16)
+
+
+def test_settings_that_refuse_short_phases_are_told_of_the_preset() -> None:
+    class Long(lies.TwoPhases):
+        @model_validator(mode="after")
+        def _long(self) -> "Long":
+            if self.finetune.epochs < 5:
+                raise ValueError("finetune needs five epochs")
+            return self
+
+    class Hasty(lies.Honest):
+        Settings = Long
+
+    with pytest.raises(UserError, match=r"five epochs.*Hasty\.presets a 'check'"):
+        check_one(Hasty, US)
 
 
 def test_a_report_is_plain_json() -> None:
