@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,8 @@ def console() -> Console:
     """Return a console for stdout that prints text as it is; only a terminal folds lines and shows colours."""
     from rich.console import Console
 
-    fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(markup=False, emoji=False, highlight=False, width=None if fixed else _PIPE_WIDTH)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(markup=False, emoji=False, highlight=False, width=width)
 
 
 def table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
@@ -42,12 +41,17 @@ def table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 0, 0, 1))
     for number, column in enumerate(columns):
         made.add_column(column, no_wrap=number == 0, overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def natural_width(out: Console, made: Table) -> int:
+    """Return the columns that a table takes where nothing has to be folded."""
+    return out.measure(made, options=out.options.update(width=_PIPE_WIDTH)).maximum
 
 
 def words(values: Sequence[str] | None) -> str:

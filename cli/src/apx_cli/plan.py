@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .output import console, size, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def print_plan(plan: Mapping[str, Any]) -> None:
@@ -18,7 +21,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     facts = {**asked, **record["variant"], "device": record["device"], "precision": record["precision"]}
     out.print(table("", "value", rows=[(name, str(value)) for name, value in facts.items()]))
     out.print()
-    out.print(table("setting", "value", rows=[(name, str(value)) for name, value in _flat(record["settings"])]))
+    _print_settings(out, record["settings"])
     out.print()
     headings = ("phase", "objective", "times", "epochs", "steps per epoch", "seconds per step", "seconds")
     out.print(table(*headings, rows=[_phase(phase) for phase in plan["phases"]]))
@@ -34,13 +37,16 @@ def _phase(phase: Mapping[str, Any]) -> tuple[str, ...]:
     return (phase["name"], phase["objective"], *counts, f"{phase['seconds_per_step']:.3f}", f"{phase['seconds']:.0f}")
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Name each setting as `--set` does: `finetune.epochs`."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+def _print_settings(out: Console, settings: Mapping[str, Any]) -> None:
+    """Print the method's own settings, and those of its phases side by side (`--set PHASE.SETTING=VALUE`)."""
+    phases = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
+    own = [(name, str(value)) for name, value in settings.items() if name not in phases]
+    out.print(table("setting", "value", rows=own))
+    if phases:
+        names = dict.fromkeys(name for phase in phases.values() for name in phase)
+        rows = [(name, *(str(phase.get(name, "")) for phase in phases.values())) for name in names]
+        out.print()
+        out.print(table("setting of", *phases, rows=rows))
 
 
 def _time(seconds: float) -> str:

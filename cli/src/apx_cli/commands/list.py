@@ -10,7 +10,7 @@ import click
 from apx import registry
 from apx.registry import Entry, Query
 
-from ..output import console, json_option, print_json, table, warn, warn_of, words
+from ..output import console, json_option, natural_width, print_json, table, warn, warn_of, words
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,23 +73,28 @@ def _only_labels(query: Query) -> bool:
 
 
 def _print(chosen: list[Entry], query: Query) -> None:
-    rows = []
-    for entry in chosen:
-        view = entry.view(query.by)
-        rows.append(
-            (
-                entry.slug,
-                str(entry.year),
-                view.stage,
-                words(view.schedules),
-                words(view.structures),
-                words(view.granularities),
-                words(view.localities),
-                view.criterion,
-                words(view.objectives),
-                "yes" if entry.implemented else "-",
-            )
-        )
-    headings = ("method", "year", "stage", "sched.", "struct.", "granularity", "local.", "criterion", "objectives")
-    console().print(table(*headings, "runs", rows=rows))
+    rows = [_row(entry, query) for entry in chosen]
+    out = console()
+    for dropped in ((), ("granularity",), ("granularity", "objectives")):  # what a narrow terminal has no room for
+        headings = [name for name in rows[0] if name not in dropped]
+        printed = table(*headings, rows=[[row[name] for name in headings] for row in rows])
+        if natural_width(out, printed) <= out.width:
+            break
+    out.print(printed)
     click.echo(f"{len(chosen)} of {len(registry.entries())} methods")
+
+
+def _row(entry: Entry, query: Query) -> dict[str, str]:
+    view = entry.view(query.by)
+    return {
+        "method": entry.slug,
+        "year": str(entry.year),
+        "stage": view.stage,
+        "sched.": words(view.schedules),
+        "struct.": words(view.structures),
+        "granularity": words(view.granularities),
+        "local.": words(view.localities),
+        "criterion": view.criterion,
+        "objectives": words(view.objectives),
+        "runs": "yes" if entry.implemented else "-",
+    }

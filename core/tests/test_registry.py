@@ -1,0 +1,402 @@
+"""The registry over real distribution metadata: broken plugins are named, the others go on."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apx import registry
+from apx.errors import UserError
+from apx.registry import Query, select
+
+Install = Callable[..., Path]
+
+GOOD = """
+from apx import hookimpl
+
+@hookimpl
+def apx_methods():
+    from .method import Mine
+    return [Mine]
+"""
+METHOD = """
+from apx.method import AfterTraining
+
+class Mine(AfterTraining):
+    slug = "{slug}"
+
+    def prune(self, model, run):
+        raise NotImplementedError
+"""
+
+
+def entry_document(slug: str, **changes: Any) -> dict[str, Any]:
+    variant = {
+        "structure": "US",
+        "granularity": "weights",
+        "schedule": "1S",
+        "locality": "L",
+        "budget": "uniform",
+        "sparsity_unit": "weights",
+        "excluded_layers": [],
+        "phases": [{"name": "pretrain", "objectives": ["trades"]}, {"name": "finetune", "objectives": ["pgd"]}],
+        "status": "implemented",
+        "basis": "paper",
+    }
+    return {
+        "api": "1",
+        "slug": slug,
+        "key": None,
+        "name": slug.upper(),
+        "origin": "other",
+        "title": "A method",
+        "authors": ["A. Stranger"],
+        "venue": None,
+        "year": 2024,
+        "url": None,
+        "code": None,
+        "bibtex": None,
+        "implements": {"stage": "after", "criterion": "LIS", "differs": [], "variants": [variant]},
+        **changes,
+    }
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Write distributions with real metadata into a folder on the path, as an installer would."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.setenv("APX_HOME", str(tmp_path / "home"))
+    monkeypatch.syspath_prepend(str(site))
+    before = set(sys.modules)
+
+    def make(
+        name: str,
+        *,
+        document: Any = None,
+        init: str = "",
+        method: str = "",
+        package: str | None = None,
+        version: str = "1.0",
+        value: str | None = None,
+    ) -> Path:
+        module = package or f"plugin_{name.replace('-', '_')}"
+        folder = site / module
+        folder.mkdir(exist_ok=True)
+        (folder / "__init__.py").write_text(init)
+        if method:
+            (folder / "method.py").write_text(method)
+        if document is not None:
+            text = document if isinstance(document, bytes) else json.dumps(document).encode()
+            (folder / "taxonomy.json").write_bytes(text)
+        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[apx]\nmine = {value or module}\n")
+        registry.refresh()
+        return folder
+
+    registry.refresh()
+    yield make
+    registry.refresh()
+    for added in set(sys.modules) - before:
+        if added.startswith("plugin_"):
+            del sys.modules[added]
+
+
+def faults_of(distribution: str) -> list[registry.Failure]:
+    return [failure for failure in registry.failures() if failure.distribution == distribution]
+
+
+def slugs() -> list[str]:
+    return [entry.slug for entry in registry.entries()]
+
+
+def test_a_strangers_plugin_is_listed_without_being_imported(install: Install) -> None:
+    install("stranger", document=entry_document("mine"), init="raise RuntimeError('imported')")
+    found = registry.entry("mine")
+    assert (found.distribution, found.version, found.origin) == ("stranger", "1.0", "other")
+    assert (found.stage, found.criterion, found.schedules, found.localities) == ("after", "LIS", ("1S",), ("L",))
+    assert found.objectives == ("trades", "pgd")
+    assert found.survey is None
+    assert found.implemented
+    assert "plugin_stranger" not in sys.modules
+    assert faults_of("stranger") == []
+
+
+def test_a_strangers_method_loads_and_its_hooks_are_merged(install: Install) -> None:
+    hooks = GOOD + "\n@hookimpl\ndef apx_datasets():\n    return {'blobs': lambda data_dir: None}\n"
+    install("stranger", document=entry_document("mine"), init=hooks, method=METHOD.format(slug="mine"))
+    assert registry.load_method("mine").__name__ == "Mine"
+    assert {"blobs", "digits"} <= set(registry.datasets())
+    assert faults_of("stranger") == []
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer", "said"),
+    [
+        (entry_document("mine", origin="mine"), "/origin", '"baseline"'),
+        (entry_document("Mine"), "/slug", "Mine"),
+        (entry_document("mine", colour="red"), "/colour", "unknown field"),
+        ({"slug": "mine"}, "", "'year' is missing"),
+        ([], "", "object"),
+        (b"{", None, "taxonomy.json cannot be read"),
+        (b"\xff\xfe", None, "taxonomy.json cannot be read"),
+        (b"[" * 100_000, None, "taxonomy.json cannot be read"),
+        (None, None, "has no taxonomy.json"),
+    ],
+)
+def test_a_bad_entry_is_named_and_the_others_go_on(
+    install: Install, document: Any, pointer: str | None, said: str
+) -> None:
+    install("good", document=entry_document("good-one"))
+    install("bad", document=document)
+    faults = faults_of("bad")
+    assert [fault.what for fault in faults] == ["entry"] * len(faults)
+    assert any(fault.pointer == pointer and said in fault.message for fault in faults), faults
+    assert "good-one" in slugs()
+    assert faults_of("good") == []
+
+
+def test_every_fault_of_an_entry_is_told_with_the_allowed_values(install: Install) -> None:
+    document = entry_document("mine", origin="x", year="2024")
+    document["implements"]["criterion"] = "MAGIC"
+    install("bad", document=document)
+    faults = {fault.pointer: fault.message for fault in faults_of("bad")}
+    assert set(faults) >= {"/origin", "/year", "/implements/criterion"}
+    assert '"LIS"' in faults["/implements/criterion"]
+
+
+@pytest.mark.parametrize(
+    ("init", "said"),
+    [
+        ("def broken(:", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import a_module_that_does_not_exist", "a_module_that_does_not_exist"),
+        ("raise RuntimeError('out of\\ncheese')", "RuntimeError: out of cheese"),
+        ("from apx import hookimpl\n@hookimpl\ndef apx_metods(): return []", "apx_metods"),
+        ("from apx import hookimpl\n@hookimpl\ndef apx_methods(argument): return []", "argument"),
+        ("from apx import hookimpl\n@hookimpl\ndef apx_methods(): raise SystemExit", "apx_methods failed: SystemExit"),
+        ("from apx import hookimpl\n@hookimpl\ndef apx_methods(): return [3]", "not a class of Method"),
+        ("from apx import hookimpl\n@hookimpl\ndef apx_methods(): return []", "slug = 'broken'"),
+        ("", "slug = 'broken'"),
+    ],
+)
+def test_a_plugin_that_fails_is_named_and_the_others_load(install: Install, init: str, said: str) -> None:
+    install("bad", document=entry_document("broken"), init=init)
+    install("good", document=entry_document("mine"), init=GOOD, method=METHOD.format(slug="mine"))
+    for _ in range(2):  # the second time from memory
+        with pytest.raises(UserError, match=r"bad 1\.0") as error:
+            registry.load_method("broken")
+        assert said in str(error.value)
+    assert registry.load_method("mine").__name__ == "Mine"
+    assert {"broken", "mine"} <= set(slugs())
+
+
+def test_merging_goes_on_past_broken_plugins_and_clashes(install: Install) -> None:
+    offer = "from apx import hookimpl\n@hookimpl\ndef apx_attacks(): return {!r}\n"
+    install("a-broken", document=entry_document("broken"), init="raise SystemExit")
+    install("b-clash", init=offer.format({"pgd": 1, "fresh": 2}))
+    install("c-wrong", init=offer.format([1]))
+    install("d-clash", init=offer.format({"fresh": 3}))
+    attacks: dict[str, Any] = dict(registry.attacks())
+    registry.attacks()
+    assert attacks["fresh"] == 2
+    assert callable(attacks["pgd"])
+    assert ["SystemExit" in fault.message for fault in faults_of("a-broken")] == [True]
+    assert ["belongs to apx-core" in fault.message for fault in faults_of("b-clash")] == [True]
+    assert ["not a dict" in fault.message for fault in faults_of("c-wrong")] == [True]
+    assert ["belongs to b-clash" in fault.message for fault in faults_of("d-clash")] == [True]
+
+
+def test_a_plugin_without_a_method_needs_no_entry(install: Install) -> None:
+    install("extension", init="from apx import hookimpl\n@hookimpl\ndef apx_observers(): return {'mine': list}\n")
+    assert faults_of("extension") == []
+    assert registry.observers()["mine"] is list
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what"),
+    [
+        (entry_document("twin"), entry_document("twin"), "slug"),
+        (entry_document("one", key="X_Y2020Z"), entry_document("two", key="X_Y2020Z"), "key"),
+    ],
+)
+def test_duplicates_name_both_distributions_and_neither_is_chosen(
+    install: Install, first: Any, second: Any, what: str
+) -> None:
+    install("left", document=first)
+    install("right", document=second)
+    install("other", document=entry_document("unharmed"))
+    (failure,) = [fault for fault in registry.failures() if fault.what == "duplicate"]
+    assert "left 1.0" in failure.message
+    assert "right 1.0" in failure.message
+    assert failure.pointer == f"/{what}"
+    assert not {first["slug"], second["slug"]} & set(slugs())
+    assert "unharmed" in slugs()
+    with pytest.raises(UserError, match=r"left 1\.0 and right 1\.0"):
+        registry.entry(first[what])
+
+
+def test_a_stranger_cannot_stand_in_for_a_first_party_method(install: Install) -> None:
+    install("impostor", document=entry_document("hydra"))
+    with pytest.raises(UserError, match=r"(?=.*apx-hydra)(?=.*impostor)"):
+        registry.load_method("hydra")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("no_such_package", "is not installed"),
+        ("json_module_that_is_a_file", "single module"),
+        ("not a module!", "names no module"),
+    ],
+)
+def test_an_entry_point_that_leads_nowhere(install: Install, value: str, said: str) -> None:
+    folder = install("lost", document=entry_document("lost"), value=value)
+    (folder.parent / "json_module_that_is_a_file.py").write_text("")
+    install("good", document=entry_document("good-one"))
+    assert any(said in str(failure) for failure in registry.failures())
+    assert "good-one" in slugs()
+    assert "lost" not in slugs()
+
+
+def test_unreadable_metadata_of_one_distribution_stops_nothing(install: Install, tmp_path: Path) -> None:
+    install("good", document=entry_document("good-one"))
+    for name, content in (("noise", b"\xff\xfe[apx]"), ("torn", b"[apx]\nhalf a line\n")):
+        folder = tmp_path / "site" / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_bytes(content)
+    registry.refresh()
+    assert "good-one" in slugs()
+    assert any("torn" in failure.distribution for failure in registry.failures())
+
+
+def test_verdicts_are_remembered_by_content(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    import apx_taxonomy
+
+    validated: list[str] = []
+    genuine = apx_taxonomy.validate
+
+    def counting(document: Any, schema: str) -> Any:
+        validated.append(document["slug"])
+        return genuine(document, schema)
+
+    monkeypatch.setattr(apx_taxonomy, "validate", counting)
+    folder = install("stranger", document=entry_document("mine"))
+    assert "mine" in slugs()
+    assert "mine" in validated
+    validated.clear()
+    registry.refresh()
+    assert "mine" in slugs()
+    assert validated == []
+    (folder / "taxonomy.json").write_text(json.dumps(entry_document("mine", year=1066)))
+    registry.refresh()
+    assert "mine" not in slugs()
+    assert validated == ["mine"]
+    registry.refresh()
+    assert [fault.pointer for fault in faults_of("stranger")] == ["/year"]
+    assert validated == ["mine"]
+
+
+@pytest.mark.parametrize("cache", [b"", b"[]", b"\xff", b'{"x": 3}', None])
+def test_a_useless_cache_does_not_break_listing(install: Install, tmp_path: Path, cache: bytes | None) -> None:
+    install("stranger", document=entry_document("mine"))
+    home = tmp_path / "home"
+    if cache is None:
+        home.write_text("a file where the folder should be")
+    else:
+        home.mkdir()
+        (home / "verdicts.json").write_bytes(cache)
+    registry.refresh()
+    assert "mine" in slugs()
+
+
+def test_an_entry_only_method_says_so() -> None:
+    only = next(entry for entry in registry.entries() if not entry.implemented)
+    with pytest.raises(UserError, match=f"{only.name} is entry-only"):
+        registry.load_method(only.slug)
+
+
+def test_methods_answer_to_slug_key_and_name_in_any_case() -> None:
+    hydra = registry.entry("hydra")
+    assert registry.entry("HYDRA") is hydra
+    assert registry.entry("hydra_sehwag2020hydra") is hydra
+    assert registry.entry("bcs-p").slug == "bcs-p"
+    with pytest.raises(UserError, match="did you mean 'hydra'"):
+        registry.entry("hidra")
+
+
+def test_every_first_party_entry_is_valid() -> None:
+    registry.refresh()
+    assert [failure for failure in registry.failures() if failure.distribution.startswith("apx-")] == []
+    assert sum(entry.origin == "survey" for entry in registry.entries()) == 26
+    assert sum(entry.origin == "baseline" for entry in registry.entries()) == 4
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"criterion": ["Bayesian connectivity sampling"]}, {"bcs-p"}),
+        ({"criterion": ["bcs", "hgm"]}, {"bcs-p", "rfp"}),
+        ({"stage": ["before"], "schedule": ["iterative"]}, {"cosentino19", "robustbird", "wang20"}),
+        ({"granularity": ["kernel"]}, {"sr-gkp"}),
+        ({"objective": ["natural training"], "origin": ["survey"]}, {"sr-gkp"}),
+        ({"year": ["-2018"]}, {"magnitude"}),
+        ({"locality": ["n.s."]}, {"awt"}),
+        ({"stage": ["during"], "structure": ["structured"]}, {"dnr", "intrain", "twinrep"}),
+        ({"structure": ["S"], "stage": ["before"]}, set()),
+    ],
+)
+def test_filters_combine_and_accept_long_names(query: dict[str, list[str]], expected: set[str]) -> None:
+    assert {entry.slug for entry in select(registry.entries(), Query(**query))} == expected  # type: ignore[arg-type]
+
+
+def test_least_importance_score_gives_the_surveys_eleven() -> None:
+    assert len(select(registry.entries(), Query(criterion=["least importance score"]))) == 11
+
+
+def test_a_variant_must_meet_all_filters_together(install: Install) -> None:
+    document = entry_document("mine")
+    first = document["implements"]["variants"][0]
+    second = {**first, "structure": "S", "granularity": "filters", "schedule": "IT", "status": "entry-only"}
+    document["implements"]["variants"].append(second)
+    install("stranger", document=document)
+
+    def matches(**query: Any) -> bool:
+        return Query(by="implements", **query).matches(registry.entry("mine"))
+
+    assert matches(structure=["S"], schedule=["IT"])
+    assert matches(structure=["US"], schedule=["1S"], objective=["AT"])
+    assert not matches(structure=["S"], schedule=["1S"])
+    assert not matches(structure=["S"], implemented=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"criterion": ["LSI"]}, "LWM, SOLWM, RELWM, LIS, HGM, BCS, RANDOM; did you mean 'LIS'"),
+        ({"stage": ["aftr"]}, "before, during, after; did you mean 'after'"),
+        ({"objective": ["trade"]}, "did you mean 'trades'"),
+        ({"year": ["MMXX"]}, "2019-2021"),
+        ({"year": ["-"]}, "not a year"),
+    ],
+)
+def test_a_wrong_filter_lists_the_valid_values_and_the_nearest(query: dict[str, list[str]], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        Query(**query)  # type: ignore[arg-type]
+    assert said in str(error.value)
+
+
+def test_looking_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, apx; apx.entries(); apx.registry.failures(); "
+        "heavy = {'torch', 'numpy', 'pydantic', 'sklearn', 'rich', 'pluggy', 'apx_hydra'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
