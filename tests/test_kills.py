@@ -101,7 +101,7 @@ def check(method: str, kills: int, tmp_path: Path) -> None:
     assert killed >= kills // 2  # the others ended before their moment came
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["hydra", "twinrep"])
 def test_ten_kills_over_all_phases(method: str, tmp_path: Path) -> None:
     check(method, 10, tmp_path)

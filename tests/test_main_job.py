@@ -12,7 +12,7 @@ import pytest
 DENSE_CLEAN, DENSE_ROBUST, GAP = 0.95, 0.60, 0.10
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_twinrep_on_vgg16_works(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(

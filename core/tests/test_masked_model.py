@@ -31,7 +31,7 @@ def half_masks(net: nn.Module) -> Masks:
     return Masks({n: torch.rand(net.get_parameter(n).shape, generator=generator) > 0.5 for n in names})
 
 
-@pytest.fixture()
+@pytest.fixture
 def data() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
     return torch.rand(8, 1, 4, 4, generator=generator), torch.arange(8) % 3

@@ -161,6 +161,8 @@ def test_two_runs_may_cache_the_same_model_at_once(cache: Path) -> None:
         ({"arch": "resnet19"}, "resnet18"),
         ({"from_checkpoint": "/nowhere.pt"}, "does not exist"),
         ({"epochs_scale": 0.0}, "not positive"),
+        ({"epochs_scale": float("nan")}, "not positive"),
+        ({"seed": -1}, "negative"),
         ({"eval": "full"}, "none, quick, standard"),
     ],
 )

@@ -79,12 +79,15 @@ class Method(ABC):
         plain.load_state_dict(model.folded_state())
         return plain
 
-    def inference_model(self, model: "MaskedModel") -> nn.Module:
-        """Return the network whose robustness is measured, where it differs from the exported one."""
-        return model
+    def inference_model(self, model: "MaskedModel", exported: nn.Module) -> nn.Module:
+        """Return the network whose robustness is measured, where it differs from the exported one (noise layers)."""
+        return exported
 
     def scores(self, model: "MaskedModel") -> Mapping[str, Tensor] | None:
-        """Return the scores behind the final masks, one per unit, for the conformance check (None: not exposed)."""
+        """Return the scores behind the masks, one per unit, before any masking, for the conformance check.
+
+        Asked whenever masks are set; None where the method does not expose them.
+        """
         return None
 
     @property

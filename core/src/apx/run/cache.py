@@ -18,7 +18,7 @@ from .directory import write_json
 if TYPE_CHECKING:
     from ..datasets import Dataset
 
-_VERSION = 1  # raise when the same settings would train to other weights
+_VERSION = 2  # raise when the same settings would train to other weights
 
 
 def dense_key(determines: Mapping[str, Any], data: "Dataset") -> str:

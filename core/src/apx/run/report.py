@@ -8,6 +8,7 @@ from torch import nn
 from ..evaluation import Target, evaluate
 from ..masks import count_zeros, reported_sparsity, weight_names
 from ..specifics import structure_of
+from ..training.settings import TrainSettings
 from .progress import Progress
 from .record import run_record
 
@@ -134,22 +135,29 @@ def build_report(
 
 
 def deviations(resolved: "Resolved") -> list[str]:
-    """Return in plain sentences how the run departs from the paper's setting."""
+    """Return in plain sentences how the run departs from the paper's setting; phases as they really ran."""
     paper = type(resolved.settings)()
+    ran = dict(resolved.phases())
     sentences = []
     for name in type(paper).model_fields:
         if name == "sparsity":
             continue
-        own, published = getattr(resolved.settings, name), getattr(paper, name)
-        if own == published:
-            continue
-        if hasattr(own, "model_dump"):
-            mine, theirs = own.model_dump(), published.model_dump()
-            changed = [f"{key} {mine[key]} (paper {theirs[key]})" for key in mine if mine[key] != theirs[key]]
-            sentences.append(f"{name}: {', '.join(changed)}")
-        else:
-            sentences.append(f"{name} {own} (paper {published})")
+        own, published = ran.get(name, getattr(resolved.settings, name)), getattr(paper, name)
+        if own != published:
+            show = _phase_in_words if name in ran else str
+            sentences.append(f"{name}: {show(own)}; paper: {show(published)}")
     return sentences
+
+
+def _phase_in_words(phase: TrainSettings) -> str:
+    attack = "" if phase.objective == "nat" else f"-{phase.steps}"
+    radius = (
+        "" if phase.objective == "nat" else f" at eps {'of the dataset' if phase.eps is None else f'{phase.eps:g}'}"
+    )
+    return (
+        f"{phase.epochs} epochs of {phase.objective}{attack}{radius}, batch {phase.batch_size}, "
+        f"{phase.optimizer} lr {phase.lr:g} ({phase.lr_schedule}), weight decay {phase.weight_decay:g}"
+    )
 
 
 def paper_command(resolved: "Resolved") -> str:

@@ -119,8 +119,10 @@ def resolve(request: Request, data: "Dataset | None" = None) -> Resolved:
     _check_objectives(settings)
     if request.eval not in ("none", "quick", "standard"):
         raise UserError(f"unknown evaluation '{request.eval}'; choose one of none, quick, standard")
-    if request.epochs_scale <= 0:
-        raise UserError(f"--epochs-scale {request.epochs_scale} is not positive; use e.g. 0.1 or 1")
+    if not 0 < request.epochs_scale < float("inf"):  # also false for NaN
+        raise UserError(f"--epochs-scale {request.epochs_scale} is not positive and finite; use e.g. 0.1 or 1")
+    if request.seed < 0:
+        raise UserError(f"seed {request.seed} is negative; use 0 or more")
     if request.from_checkpoint is not None and not Path(request.from_checkpoint).is_file():
         raise UserError(f"the checkpoint {request.from_checkpoint} does not exist; give --from the path of a file")
     if data is None:

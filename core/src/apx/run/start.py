@@ -50,8 +50,10 @@ def start(
     """
     resolved = resolve(request)
     network = build_network(resolved)
-    path = out or default_directory(request)
     several = processes(resolved.device)
+    if out is None and several.count > 1:
+        raise UserError("several processes cannot agree on a run directory by themselves; give --out DIR")
+    path = out or default_directory(request)
     directory = RunDirectory.create(path, run_record(resolved)) if several.main else RunDirectory(path)
     several.wait()
     return _carry_out(resolved, network, directory, progress or Quiet(), observers or [])
@@ -127,7 +129,7 @@ def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progr
         "width": request.width,
         "classes": data.num_classes,
         "image": list(data.image_shape),
-        "normalise": resolved.settings.normalise,
+        "normalise": resolved.settings.normalise and data.normalisation is not None,
         "init": derive_seed(request.seed, "init"),
     }
     return Run(
@@ -190,7 +192,8 @@ def carry_out(resolved: Resolved, network: nn.Module, run: Run) -> tuple[nn.Modu
             if run.directory is not None and run.writes:
                 _write_result(run.directory, model, plain, resolved)
             dense = _dense_baseline(resolved, untrained, run)
-            results = evaluate_run(resolved, plain, dense, run.progress)
+            measured = resolved.method.inference_model(model, plain).eval()
+            results = evaluate_run(resolved, measured, dense, run.progress)
         finally:
             run.progress.close()
     return plain, build_report(resolved, run, plain, results, time.perf_counter() - started)

@@ -1,6 +1,13 @@
 """Random pruning before training, a baseline, as an apx plugin."""
 
-from apx import Method, hookimpl
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apx import hookimpl
+
+if TYPE_CHECKING:
+    from apx import Method
 
 
 @hookimpl
