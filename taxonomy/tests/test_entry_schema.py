@@ -54,7 +54,7 @@ def entry(stage: str = "after", **changes: Any) -> dict[str, Any]:
 
 
 def test_schemas():
-    assert schema_names() == ["entry", "leaderboard", "results"]
+    assert schema_names() == ["entry", "leaderboard", "report", "results"]
     assert len({schema_digest(name) for name in schema_names()}) == 3
     with pytest.raises(KeyError, match="leaderboard"):
         schema("nothing")
@@ -137,7 +137,7 @@ def test_the_survey_block_belongs_to_survey_methods_only():
     assert Problem("", "'survey' is missing") in validate(document, "entry")
 
 
-@given(st.sampled_from(["entry", "results", "leaderboard"]), JSON)
+@given(st.sampled_from(["entry", "results", "leaderboard", "report"]), JSON)
 def test_any_json_is_judged_without_an_exception(name, document):
     assert validate(document, name), "no random document is a valid one"
 

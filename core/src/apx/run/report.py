@@ -1,10 +1,14 @@
 """What a run ends with: results of dense and pruned network on the test set, sparsity, cost; the one table."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
+from apx_taxonomy import validate
+
+from ..errors import ApxError
 from ..evaluation import Target, evaluate
 from ..masks import count_zeros, reported_sparsity, weight_names
 from ..specifics import structure_of
@@ -131,7 +135,19 @@ def build_report(
         from ..shrink import shrink_summary
 
         report["shrunk"] = shrink_summary(plain, run.example)
+    _check(report)
     return report
+
+
+def _check(report: Mapping[str, Any]) -> None:
+    """Hold the report and its results against their schemas; a fault is a bug of apx, not of the user."""
+    problems = [*validate(report, "report")]
+    for name, document in report["results"].items():
+        problems += [
+            replace(problem, pointer=f"/results/{name}{problem.pointer}") for problem in validate(document, "results")
+        ]
+    if problems:
+        raise ApxError(f"the report breaks its schema: {problems[0]}")
 
 
 def deviations(resolved: "Resolved") -> list[str]:
