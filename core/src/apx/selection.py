@@ -27,7 +27,7 @@ def keep_highest(scores: Tensor, kept: int) -> Tensor:
         raise ValueError(f"cannot keep {kept} of {total} scores")
     if kept == 0 or kept == total:
         return torch.full(scores.shape, kept == total, dtype=torch.bool, device=scores.device)
-    threshold = _order_statistic(flat, total - kept)
+    threshold = order_statistic(flat, total - kept)
     mask = flat > threshold
     missing = kept - int(mask.sum())
     if missing:
@@ -59,8 +59,13 @@ def keep_highest_global(scores: Mapping[str, Tensor], kept: int, *, at_least: in
     return {name: part.view(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
-def _order_statistic(flat: Tensor, rank: int) -> Tensor:
-    """Return the `rank`-th smallest value (1-based) by partial selection; NaN scores are refused."""
+def order_statistic(scores: Tensor, rank: int) -> Tensor:
+    """Return the `rank`-th smallest of `scores` (1-based) as a 0-dim tensor.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    flat = scores.detach().reshape(-1)
     if torch.isnan(flat).any():
         raise ValueError("a score is NaN: the ranking would be meaningless")
     if flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64):
@@ -68,4 +73,6 @@ def _order_statistic(flat: Tensor, rank: int) -> Tensor:
 
         # introselect of a copy: about a third of kthvalue's time at ten million scores
         return torch.from_numpy(numpy.partition(flat.numpy(), rank - 1)[rank - 1 : rank])[0]
+    if flat.device.type == "cuda":  # kthvalue has no deterministic version there
+        return flat.sort().values[rank - 1]
     return flat.kthvalue(rank).values

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -247,6 +248,7 @@ def _provenance(resolved: Resolved) -> dict[str, str]:
 @contextlib.contextmanager
 def _determinism(wanted: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with this
     torch.use_deterministic_algorithms(wanted, warn_only=False)
     try:
         yield

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from apx import BeforeTraining, Dynamics, MaskedModel, Masks, MethodSettings, Run, TrainSettings
-from apx.selection import pruned_count
+from apx.selection import order_statistic, pruned_count
 from apx.specifics import Magnitude, masks_by
 from apx.training import quick
 
@@ -131,7 +131,7 @@ def detector_mask(weights: Tensor, sparsity: float) -> Tensor:
     """Return 1[|w| > tau], tau the floor(s N)-th order statistic counted from 0: N - floor(s N) - 1 ones, no ties."""
     magnitude = weights.abs()
     rank = min(pruned_count(sparsity, magnitude.numel()) + 1, magnitude.numel())
-    return magnitude > magnitude.kthvalue(rank).values
+    return magnitude > order_statistic(magnitude, rank)
 
 
 def mask_distance(a: Tensor, b: Tensor) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from apx import DuringTraining, Dynamics, MaskedModel, Masks, MethodSettings, Run, TrainSettings, UserError, Variant
 from apx.masks import weight_names
+from apx.selection import order_statistic
 from apx.specifics import masks_from_units
 from apx.training import quick
 from apx.training.settings import with_options
@@ -71,7 +72,7 @@ class TwinRep(DuringTraining):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "pretrain": quick.PRETRAIN,
-            "train": quick.FINETUNE,
+            "train": {**quick.FINETUNE, "weight_decay": 2e-4},  # the decay of the factors is the method's pressure
             "pruning_epoch": 2,
             "init": "from-dense",
         },
@@ -156,7 +157,7 @@ def official_units(scores: Mapping[str, Tensor], ratio: float, *, keep_one: bool
     removed = round(ratio * flat.numel())
     if removed == flat.numel():
         raise UserError(f"sparsity {ratio} would remove all {removed} units of this network; choose a smaller one")
-    threshold = flat.kthvalue(removed + 1).values
+    threshold = order_statistic(flat, removed + 1)
     units = {}
     for name, score in scores.items():
         kept = score >= threshold
