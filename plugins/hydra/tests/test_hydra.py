@@ -137,6 +137,12 @@ def test_kept_weights_of_the_published_networks(
     assert tuple(sum(method.kept(w, sparsity) for w in weights) for sparsity in (0.9, 0.95, 0.99)) == kept
 
 
+def test_float_noise_does_not_change_a_count(trial: Maker) -> None:
+    weight = torch.empty(100, 1, device="meta")
+    assert 0.29 * 100 < 29
+    assert hydra(trial).kept(weight, sparsity=0.29) == 71
+
+
 def test_kept_filters_round_and_never_vanish(trial: Maker) -> None:
     method = hydra(trial, structure="S")
     assert [method.kept(torch.empty(n, 1, device="meta"), 0.9) for n in (3, 15, 64)] == [1, 2, 6]

@@ -97,6 +97,13 @@ def test_a_swap_at_the_top_undoes_emergence() -> None:
     assert detector.distances() == pytest.approx([0.2] * 4)
 
 
+def test_a_distance_at_the_threshold_is_near_enough() -> None:
+    detector, weights = EarlyBird(0.75, window=2, threshold=0.25), torch.arange(1.0, 9.0)
+    assert not detector.observe(weights)
+    assert detector.observe(weights.roll(1))
+    assert detector.distances() == [0.25]
+
+
 @pytest.mark.parametrize("sparsity", [0.5, 0.8, 0.95])
 def test_distance_is_a_metric_that_shrinks_with_density(sparsity: float) -> None:
     generator = torch.Generator().manual_seed(1)

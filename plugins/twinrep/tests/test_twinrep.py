@@ -90,6 +90,13 @@ def test_balanced_start_leaves_the_function_of_the_own_initialisation(trial: Mak
 # -- invariant 2: exact count, one mask ---------------------------------------------------------------------------
 
 
+def test_scores_see_pruned_products_too(trial: Maker) -> None:
+    made = trial("twinrep", set=FAST)
+    made.execute()
+    for name, score in made.method.scores(made.model).items():
+        assert bool((score[~made.model.masks[name]] > 0).any())
+
+
 @pytest.mark.parametrize("fidelity", ["paper", "official"])
 @pytest.mark.parametrize("sparsity", [0.5, 0.9])
 def test_masks_are_exact_and_computed_once(trial: Maker, fidelity: str, sparsity: float) -> None:
