@@ -131,7 +131,7 @@ def resolve(request: Request, data: "Dataset | None" = None) -> Resolved:
     if precision not in ("auto", "fp32", "bf16"):
         raise UserError(f"unknown precision '{precision}'; choose one of auto, fp32, bf16")
     if precision == "auto":
-        precision = "bf16" if device == "cuda" else "fp32"
+        precision = "bf16" if computes_bf16(device) else "fp32"
     return Resolved(request, method_class(settings, variant), variant, settings, data, device, precision)
 
 
@@ -241,3 +241,13 @@ def choose_device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda is not available here: torch sees no GPU; use --device cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def computes_bf16(device: str) -> bool:
+    """Say whether `device` multiplies bfloat16 in hardware; CPUs that emulate it are slower than in float32."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
