@@ -22,7 +22,8 @@ from apx_cli.main import cli
 ROOT = Path(__file__).parent.parent
 README, CONTRIBUTING = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
 LISTING = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^(?:\$ )?uv run apx (.*)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ |pip install uv && )?uv run apx (.*)$", re.MULTILINE)
+ROW = re.compile(r"^\| \[`([\w-]+)`\]\(plugins/[\w-]+\) \|.*\| (yes|-) \|$", re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -106,3 +107,9 @@ def test_a_printed_command_is_accepted(plugin: Path, line: str) -> None:
 @pytest.mark.parametrize("code", PYTHON.findall(README))
 def test_the_readmes_python_runs(code: str) -> None:
     exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_readmes_table_of_methods_is_complete() -> None:
+    first_party = [entry for entry in registry.entries() if (ROOT / "plugins" / entry.slug).is_dir()]
+    assert len(first_party) >= 30
+    assert dict(ROW.findall(README)) == {entry.slug: "yes" if entry.implemented else "-" for entry in first_party}
