@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
+import apx
 from apx import registry
 from apx.run.request import Request, build_settings, choose_variant
 from apx_cli.main import cli
@@ -113,3 +114,11 @@ def test_the_readmes_table_of_methods_is_complete() -> None:
     first_party = [entry for entry in registry.entries() if (ROOT / "plugins" / entry.slug).is_dir()]
     assert len(first_party) >= 30
     assert dict(ROW.findall(README)) == {entry.slug: "yes" if entry.implemented else "-" for entry in first_party}
+
+
+def test_cores_readme_names_every_public_name() -> None:
+    section = (ROOT / "core" / "README.md").read_text().split("\n## ")[1]
+    named = [
+        name for cell in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    ]
+    assert sorted(named) == sorted(apx.__all__)
