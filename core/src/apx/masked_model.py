@@ -27,6 +27,10 @@ class MaskedModel(nn.Module):
     calls `mask_gradients` before and `enforce` after each step.
 
     Parameter names of `module` are canonical throughout: its plain state dict loads strictly at any time.
+
+    Args:
+        module: the network, held and changed in place; images [B, C, H, W] in [0, 1] to logits [B, classes].
+        storage: see above.
     """
 
     def __init__(self, module: nn.Module, *, storage: Storage = "reparametrised") -> None:

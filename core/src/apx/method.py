@@ -69,7 +69,10 @@ class Method(ABC):
         """Run the stage's pipeline; the three stage classes implement it."""
 
     def prepare(self, model: "MaskedModel", run: "Run") -> None:  # noqa: B027 - optional
-        """Make declared changes of the network (noise layers, factors, gates) before anything trains."""
+        """Make declared changes of the network (noise layers, factors, gates), which `export` undoes.
+
+        Called before anything trains; by `AfterTraining` after the dense network is there, before the first cut.
+        """
 
     def export(self, model: "MaskedModel", run: "Run") -> nn.Module:
         """Return the plain network with masks folded in; override to undo what `prepare` changed."""
@@ -104,13 +107,20 @@ class Method(ABC):
 
 
 class AfterTraining(Method):
-    """pretrain -> prune -> finetune; iterative schedules repeat the last two towards the target."""
+    """pretrain -> prune -> finetune; iterative schedules repeat the last two towards the target.
+
+    `Settings` declares the phases `pretrain` and `finetune` as fields of type `TrainSettings`.
+    """
 
     stage = "after"
 
     @abstractmethod
     def prune(self, model: "MaskedModel", run: "Run") -> "Masks":
-        """Return the masks that reach `run.target` on the pretrained model."""
+        """Return the masks that reach `run.target` on the pretrained model; called once per round.
+
+        It may train (`run.train`, with a phase of its own) and changes what the model's weights end up as; the masks
+        name weights by their canonical names, bool of their shapes, and are put into force afterwards.
+        """
 
     def execute(self, model: "MaskedModel", run: "Run") -> None:
         """Pretrain (or load the cached dense model), prune, finetune."""
@@ -132,7 +142,10 @@ class AfterTraining(Method):
 
 
 class BeforeTraining(Method):
-    """prune -> train; the masks do not change once training has started."""
+    """prune -> train; the masks do not change once training has started.
+
+    `Settings` declares the phase `train` as a field of type `TrainSettings`.
+    """
 
     stage = "before"
 
@@ -151,7 +164,10 @@ class BeforeTraining(Method):
 
 
 class DuringTraining(Method):
-    """train, with masks that arise or move meanwhile."""
+    """train, with masks that arise or move meanwhile.
+
+    `Settings` declares the phase `train` as a field of type `TrainSettings`. The dynamics works towards `run.target`.
+    """
 
     stage = "during"
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: 0-based epoch, step within it, steps per epoch, step since the phase began."""
+    """Where training stands: 0-based epoch, step within it, steps per epoch, step since the phase began.
+
+    A step is a batch; an objective that updates several times on one batch repeats the position.
+    """
 
     epoch: int
     step: int
@@ -50,7 +53,7 @@ class Dynamics:
         """Called with all gradients present; `model.dense_gradient` also covers pruned entries."""
 
     def after_step(self, model: "MaskedModel", optimizer: torch.optim.Optimizer, at: Position) -> None:
-        """Called after the optimiser step; masks may move here."""
+        """Called after each optimiser step; masks may move here, and hidden weights in place under `no_grad`."""
 
     def epoch_end(self, model: "MaskedModel", epoch: int) -> bool:
         """Called after the last batch of an epoch; return True to end the phase early."""

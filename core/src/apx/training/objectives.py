@@ -70,7 +70,9 @@ class Objective(ABC):
     def step(self, model: nn.Module, batch: Batch, update: Callable[[Tensor], None]) -> float:
         """Take the optimiser step(s) of one batch through `update(loss)` and return the mean loss.
 
-        Objectives that replay a batch or several parts of it (Free-AT, curricula) override this.
+        `update` runs the one backward pass of a scalar loss, the method's hooks and the optimiser, and computes the
+        effective weights anew; leaf tensors in the loss (a perturbation) have their `grad` afterwards. Objectives that
+        replay a batch or several parts of it (Free-AT, curricula) override this.
         """
         loss = self.loss(model, batch)
         update(loss)
