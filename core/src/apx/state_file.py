@@ -4,7 +4,7 @@ Tensors go into the file under running numbers; the nesting goes into its metada
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,20 @@ def save_state(path: Path, state: Any) -> None:
     Raises:
         TypeError: `state` holds something else.
     """
+    snapshot(state)(path)
+
+
+def snapshot(state: Any) -> Callable[[Path], None]:
+    """Copy `state` now and return what writes the copy to a path, atomically, in any thread.
+
+    Raises:
+        TypeError: see `save_state`.
+    """
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}
-    skeleton = _encode(state, tensors)
-    atomic_write(path, save(tensors, metadata={"apx_state": json.dumps(skeleton)}))
+    skeleton = json.dumps(_encode(state, tensors))
+    return lambda path: atomic_write(path, save(tensors, metadata={"apx_state": skeleton}))
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

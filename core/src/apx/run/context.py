@@ -316,13 +316,18 @@ class Run:
                 self.directory.save_partial(path, state)
             self._saved = time.monotonic()
 
+        def stop() -> None:
+            if self.directory:
+                self.directory.settle()
+            self.interrupts.stop()
+
         return Hooks(
             step=step,
             epoch=epoch,
             save=save,
             due=lambda: self.directory is not None and time.monotonic() - self._saved > SAVE_EVERY,
             interrupted=self.interrupts.pending,
-            stop=self.interrupts.stop,
+            stop=stop,
         )
 
     def _dense_key(self, settings: TrainSettings) -> str | None:

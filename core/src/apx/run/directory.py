@@ -7,7 +7,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..paths import atomic_write
-from ..state_file import load_state, save_state
+from ..state_file import load_state, save_state, snapshot
+from .writer import BackgroundWriter
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -25,6 +26,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self._writer = BackgroundWriter()
         self._logged: set[tuple[str, int]] | None = None
 
     @classmethod
@@ -77,11 +79,17 @@ class RunDirectory:
         return load_state(path, device) if path.exists() else None
 
     def save_partial(self, phase: str, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint inside a phase."""
-        save_state(self._file(phase, ".partial"), dict(state))
+        """Write a checkpoint inside a phase, beside what follows; `settle` waits for it."""
+        write, path = snapshot(dict(state)), self._file(phase, ".partial")
+        self._writer.submit(lambda: write(path))
+
+    def settle(self) -> None:
+        """Return once the last checkpoint is on disk."""
+        self._writer.wait()
 
     def finish(self, phase: str, state: Mapping[str, Any]) -> None:
         """Record a phase's end; checkpoints inside it and of its inner phases are no longer needed."""
+        self.settle()
         save_state(self._file(phase, ""), dict(state))
         for inner in [
             self._file(phase, ".partial"),
