@@ -39,7 +39,8 @@ class Honest(AfterTraining):
     settings: TwoPhases
 
     def prune(self, model: MaskedModel, run: Run) -> Masks:
-        return masks_by(Magnitude(), model, run)
+        learned = Global() if run.variant.budget == "learned" else None  # rates that a method found by itself
+        return masks_by(Magnitude(), model, run, learned)
 
 
 class HonestDuring(DuringTraining):

@@ -2,13 +2,14 @@
 
 import statistics
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .attacks import frozen
-from .masks import count_zeros
+from .masks import PRUNABLE, count_zeros
 
 
 def count_weights(module: nn.Module) -> int:
@@ -47,3 +48,26 @@ def latency(module: nn.Module, example: Tensor, *, repetitions: int = 20, warm_u
 def _synchronise(example: Tensor) -> None:
     if example.is_cuda:
         torch.cuda.synchronize(example.device)
+
+
+@torch.no_grad()
+def output_positions(module: nn.Module, example: Tensor) -> Mapping[str, int]:
+    """Return weight name -> how many output positions each weight serves in one image's forward pass."""
+    positions: dict[str, int] = {}
+    handles = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, PRUNABLE):
+            weight = f"{name}.weight" if name else "weight"
+
+            def note(layer: nn.Module, _: object, output: Tensor, weight: str = weight) -> None:
+                features = output.shape[-1] if isinstance(layer, nn.Linear) else output.shape[1]
+                positions[weight] = positions.get(weight, 0) + output[0].numel() // features
+
+            handles.append(layer.register_forward_hook(note))
+    try:
+        with frozen(module):
+            module(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return positions

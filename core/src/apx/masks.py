@@ -1,6 +1,7 @@
 """Binary masks over named tensors, what may be pruned, and the one definition of reported sparsity."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from .errors import UserError
 
-PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+PRUNABLE = (*_CONVOLUTIONS, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -67,31 +69,30 @@ def prunable_layers(module: nn.Module, exclude: Iterable[str] = ()) -> dict[str,
 
     Args:
         module: the network.
-        exclude: layers left dense: `stem` (the first), `classifier` (the last), `linear` (every linear layer),
-            `shortcut` (1x1 convolutions whose name contains shortcut or downsample), or a layer's own name.
+        exclude: layers left dense: `stem` (the first convolution), `classifier` (the last linear layer), `linear`
+            (every linear layer), `shortcut` (layers whose name contains shortcut or downsample), `pointwise` and
+            `depthwise` convolutions, or a layer's own name.
 
     Raises:
         UserError: an excluded name is neither one of those words nor a layer.
     """
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, PRUNABLE)}
-    names = list(layers)
+    linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
+    convolutions = {name: layer for name, layer in layers.items() if isinstance(layer, _CONVOLUTIONS)}
+    groups = {
+        "stem": list(convolutions)[:1],
+        "classifier": linear[-1:],
+        "linear": linear,
+        "shortcut": [name for name in layers if "shortcut" in name or "downsample" in name],
+        "pointwise": [name for name, layer in convolutions.items() if math.prod(layer.kernel_size) == 1],
+        "depthwise": [name for name, layer in convolutions.items() if 1 < layer.groups == layer.in_channels],
+    }
     left_out: set[str] = set()
     for word in exclude:
-        if word == "stem":
-            left_out.update(names[:1])
-        elif word == "classifier":
-            left_out.update(names[-1:])
-        elif word == "linear":
-            left_out.update(name for name in names if isinstance(layers[name], nn.Linear))
-        elif word == "shortcut":
-            left_out.update(name for name in names if "shortcut" in name or "downsample" in name)
-        elif word in layers:
-            left_out.add(word)
-        else:
-            raise UserError(
-                f"cannot exclude layer '{word}': it is neither stem, classifier, linear, shortcut nor one of "
-                f"{', '.join(names)}"
-            )
+        if word not in groups and word not in layers:
+            allowed = ", ".join([*groups, *layers])
+            raise UserError(f"cannot exclude layer '{word}': choose from {allowed}")
+        left_out.update(groups.get(word, [word]))
     return {name: layer for name, layer in layers.items() if name not in left_out}
 
 

@@ -93,6 +93,10 @@ class Method(ABC):
         """
         return None
 
+    def refuses(self, module: nn.Module) -> str | None:
+        """Return why this variant cannot prune `module` (a sentence for the user), or None; asked before training."""
+        return None
+
     @property
     def needs_dense(self) -> bool:
         """Whether the method starts from a trained dense network; if not, one is trained for comparison only."""

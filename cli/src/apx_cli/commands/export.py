@@ -37,7 +37,8 @@ def command(target: Path, to: Any, shrink: bool, out: Path | None, force: bool, 
     Example:
       apx export runs/hydra-resnet18-digits-20261120-101500 --to torch --out hydra.pt
     """
-    path = out if out is not None else Path(f"{target.resolve().stem}-exported{_SUFFIX[to]}")
+    suffix = ".pt2" if shrink and to == "torch" else _SUFFIX[to]  # a program: torch.export warns of other endings
+    path = out if out is not None else Path(f"{target.resolve().stem}-exported{suffix}")
     if path.exists() and not force:
         raise UserError(f"the file {path} exists: choose another --out, or replace it with --force")
     if not path.parent.is_dir():

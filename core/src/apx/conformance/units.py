@@ -1,13 +1,11 @@
 """Counting units: how many of a layer's weights, filters, channels, kernels or multiply-adds the masks keep."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..attacks import frozen
-from ..masks import PRUNABLE
+from ..cost import output_positions
 from ..specifics import Structure, Weights, structure_of
 from .trial import Trial
 
@@ -76,29 +74,6 @@ def costs(trial: Trial, structure: Structure) -> tuple[dict[str, Count], dict[st
         return weighted, {name: n * worth[name] for name, n in slack(trial, Weights()).items()}
     counted_in = structure if unit == trial.subject.variant.granularity else structure_of(unit)
     return counts(trial, counted_in), {name: float(n) for name, n in slack(trial, counted_in).items()}
-
-
-@torch.no_grad()
-def output_positions(module: nn.Module, example: Tensor) -> Mapping[str, int]:
-    """Return weight name -> how many output positions each weight serves in one image's forward pass."""
-    positions: dict[str, int] = {}
-    handles = []
-    for name, layer in module.named_modules():
-        if isinstance(layer, PRUNABLE):
-            weight = f"{name}.weight" if name else "weight"
-
-            def note(layer: nn.Module, _: object, output: Tensor, weight: str = weight) -> None:
-                features = output.shape[-1] if isinstance(layer, nn.Linear) else output.shape[1]
-                positions[weight] = positions.get(weight, 0) + output[0].numel() // features
-
-            handles.append(layer.register_forward_hook(note))
-    try:
-        with frozen(module):
-            module(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return positions
 
 
 def _count(mask: Tensor, structure: Structure) -> Count:

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from ..specifics.locality import Global, Local
 from ..specifics.rates import ERK, RateStrategy, Uniform
 from ..training.dynamics import Dynamics
 from ..training.objectives import Batch, Objective
+from ..training.optimisation import Parameters
 from ..training.settings import TrainSettings, scaled
 from ..training.trainer import Environment, Hooks, Trainer
 from .cache import dense_key, load_dense, store_dense
@@ -125,10 +126,16 @@ class Run:
     @property
     def locality(self) -> Locality:
         """Where scores compete in this variant, with its rate strategy."""
+        if self.variant.budget in ("learned", "searched"):
+            raise ApxError(f"a {self.variant.budget} budget has no ranking of its own: pass masks_from* a locality")
         if self.variant.locality == "G":
             return Global(at_least=0 if self.variant.structure == "US" else 1)
         rates: RateStrategy = ERK() if self.variant.budget == "fixed-nonuniform" else Uniform()
         return Local(rates)
+
+    def epochs(self, settings: TrainSettings) -> int:
+        """Return how many epochs a phase of these settings runs, `--epochs-scale` applied."""
+        return scaled(settings, self.epochs_scale).epochs
 
     def targets(self) -> list[float]:
         """Return the sparsity target of each pruning step."""
@@ -202,7 +209,7 @@ class Run:
         model: MaskedModel,
         settings: TrainSettings,
         *,
-        parameters: Iterable[nn.Parameter] | None = None,
+        parameters: Parameters | None = None,
         dynamics: Dynamics | None = None,
         teacher: nn.Module | None = None,
     ) -> None:
@@ -212,10 +219,16 @@ class Run:
             name: the phase's name; nested phases get the path of the outer ones.
             model: what is trained, in place.
             settings: objective, optimiser, length.
-            parameters: what is trained; all parameters where None, the others are frozen meanwhile.
+            parameters: what is trained, plain or in torch's groups (own weight decay, `lr_scale`); all parameters
+                where None. The others are frozen meanwhile.
             dynamics: hooks of the method.
             teacher: for distillation objectives.
+
+        Raises:
+            ApxError: `name` is `pretrain` at the top level, which is the dense network's.
         """
+        if name == "pretrain" and not self._stack:
+            raise ApxError("the phase name pretrain belongs to the dense network; give the method's own phase another")
         settings = scaled(settings, self.epochs_scale) if self.epochs_scale != 1.0 else settings
         path = "/".join([*self._stack, name])
 

@@ -103,7 +103,7 @@ def _seconds_per_step(resolved: Resolved, network: nn.Module, settings: TrainSet
 
     run.progress = Clock()
     model = MaskedModel(copy.deepcopy(network))
-    teacher = copy.deepcopy(network) if settings.objective == "kd" else None
+    teacher = copy.deepcopy(network)  # for objectives that have one
     with contextlib.suppress(Enough):
         run.train("timing", model, settings.model_copy(update={"epochs": 1, "handover": "last"}), teacher=teacher)
     laps = [after - before for before, after in itertools.pairwise(times)]

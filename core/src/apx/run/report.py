@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from apx_taxonomy import validate
 
+from ..cost import output_positions
 from ..errors import ApxError
 from ..evaluation import Target, evaluate
 from ..masks import count_zeros, reported_sparsity, weight_names
@@ -91,17 +92,23 @@ def selected_on(resolved: "Resolved") -> Literal["val", "none"]:
     return "val" if any(phase.handover == "best" for _, phase in resolved.phases()) else "none"
 
 
-def unit_sparsity(resolved: "Resolved", plain: nn.Module) -> float:
-    """Return the share of the variant's own units that are entirely zero, over the layers it may prune."""
-    structure = structure_of(resolved.variant.granularity)
+def unit_sparsity(resolved: "Resolved", plain: nn.Module, example: Tensor) -> float:
+    """Return the share removed in the variant's `sparsity_unit`, over the layers it may prune.
+
+    A unit counts as removed when all its weights are zero; multiply-adds (`macs`) are non-zero weights times the
+    output positions they serve.
+    """
+    unit = resolved.variant.sparsity_unit
+    structure = structure_of("weights" if unit == "macs" else unit)
+    positions = output_positions(plain, example) if unit == "macs" else {}
     removed = total = 0
     for name in weight_names(plain, resolved.variant.excluded_layers):
-        weight = plain.get_parameter(name)
+        weight = plain.get_parameter(name).detach()
         if weight.dim() < 2:
             continue
-        alive = structure.reduce(weight.detach().abs().double())
-        removed += int((alive == 0).sum())
-        total += alive.numel()
+        dead = structure.reduce(weight.abs().double()) == 0
+        removed += int(dead.sum()) * positions.get(name, 1)
+        total += dead.numel() * positions.get(name, 1)
     return removed / total if total else 0.0
 
 
@@ -122,7 +129,7 @@ def build_report(
             "reported": zeros / total if total else 0.0,
             "requested": resolved.settings.sparsity,
             "unit": resolved.variant.sparsity_unit,
-            "own": unit_sparsity(resolved, plain),
+            "own": unit_sparsity(resolved, plain, run.example),
         },
         "selected_on": selected_on(resolved),
         "dense_origin": run.dense_origin,

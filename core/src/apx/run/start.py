@@ -117,6 +117,8 @@ def check_network(network: nn.Module, resolved: Resolved) -> None:
         raise UserError(f"{resolved.request.arch} has no convolution or linear layer that the variant may prune")
     if resolved.variant.structure == "S":
         check_couplable(network, resolved.request.arch)
+    if reason := resolved.method.refuses(network):
+        raise UserError(reason)
 
 
 def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progress) -> Run:

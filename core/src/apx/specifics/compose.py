@@ -8,27 +8,35 @@ from torch import Tensor
 from ..coupling import couple_filters
 from ..masks import Masks
 from .criterion import Criterion
+from .locality import Locality
 
 if TYPE_CHECKING:
     from ..masked_model import MaskedModel
     from ..run.context import Run
 
 
-def masks_by(criterion: Criterion, model: "MaskedModel", run: "Run") -> Masks:
-    """Score the prunable weights by `criterion` and keep the best in the variant's structure, locality and rates."""
-    return masks_from(criterion.scores(model, run.prunable(model), run), model, run)
+def masks_by(criterion: Criterion, model: "MaskedModel", run: "Run", locality: Locality | None = None) -> Masks:
+    """Score the prunable weights by `criterion` and keep the best in the variant's structure, locality and rates.
+
+    `locality` replaces the variant's where a method finds its rates itself (learned, searched budgets).
+    """
+    return masks_from(criterion.scores(model, run.prunable(model), run), model, run, locality)
 
 
-def masks_from(saliencies: Mapping[str, Tensor], model: "MaskedModel", run: "Run") -> Masks:
+def masks_from(
+    saliencies: Mapping[str, Tensor], model: "MaskedModel", run: "Run", locality: Locality | None = None
+) -> Masks:
     """Turn saliencies (weight name -> tensor of the weight's shape) into masks that reach `run.target`."""
     scores = {name: run.structure.reduce(saliency) for name, saliency in saliencies.items()}
-    return masks_from_units(scores, model, run)
+    return masks_from_units(scores, model, run, locality)
 
 
-def masks_from_units(scores: Mapping[str, Tensor], model: "MaskedModel", run: "Run") -> Masks:
+def masks_from_units(
+    scores: Mapping[str, Tensor], model: "MaskedModel", run: "Run", locality: Locality | None = None
+) -> Masks:
     """Turn unit scores into masks; with filters, what belongs to a removed one (bias, batch norm) goes with it."""
     shapes = {name: tuple(model.module.get_parameter(name).shape) for name in scores}
-    units = run.locality.select(scores, shapes, run.target, run.structure)
+    units = (locality or run.locality).select(scores, shapes, run.target, run.structure)
     masks = {name: run.structure.expand(unit, shapes[name]) for name, unit in units.items()}
     if run.structure.granularity == "filters":
         return couple_filters(model.module, masks, run.example)

@@ -2,16 +2,30 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from .settings import TrainSettings
 
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
-def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
-    """Return a fresh optimiser over `parameters`; weight decay applies to all of them alike."""
-    chosen = list(parameters)
+
+def parameter_groups(parameters: Parameters) -> list[dict[str, Any]]:
+    """Return parameters as torch's groups: {"params": [...], "weight_decay": ..., "lr_scale": ...}.
+
+    Plain parameters become one group. `lr_scale` (1 where absent) multiplies the schedule's rate in its group.
+    """
+    given: list[Any] = list(parameters)
+    if given and isinstance(given[0], dict):
+        return [{"lr_scale": 1.0, **group, "params": list(group["params"])} for group in given]
+    return [{"params": given, "lr_scale": 1.0}]
+
+
+def build_optimizer(parameters: Parameters, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Return a fresh optimiser; weight decay applies to all parameters alike unless a group has its own."""
+    chosen = parameter_groups(parameters)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             chosen,
@@ -47,6 +61,6 @@ def learning_rate(settings: TrainSettings, epoch: int, fraction: float = 0.0) ->
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group."""
+    """Set the rate of every parameter group, times its `lr_scale`."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["lr_scale"]

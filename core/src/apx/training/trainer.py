@@ -2,19 +2,19 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..attacks import pgd, uniform_start
 from ..masked_model import MaskedModel
 from ..randomness import derive_seed, keyed_uniform
 from .dynamics import Dynamics, Position
 from .objectives import Batch, Objective, Threat
-from .optimisation import build_optimizer, learning_rate, set_learning_rate
+from .optimisation import Parameters, build_optimizer, learning_rate, parameter_groups, set_learning_rate
 from .processes import Processes, processes
 from .settings import TrainSettings
 
@@ -74,7 +74,8 @@ class Trainer:
         environment: data, seed, device.
         phase: the phase's path; part of every random key.
         objective: what is minimised.
-        parameters: what is trained; every parameter of the model where None. Others are frozen for the phase.
+        parameters: what is trained, plain or in torch's groups; every parameter of the model where None. Others are
+            frozen for the phase.
         dynamics: a method's hooks.
         hooks: a run's hooks.
     """
@@ -84,13 +85,14 @@ class Trainer:
     environment: Environment
     phase: str
     objective: Objective
-    parameters: Iterable[nn.Parameter] | None = None
+    parameters: Parameters | None = None
     dynamics: Dynamics = field(default_factory=Dynamics)
     hooks: Hooks = field(default_factory=Hooks)
 
     def fit(self, resume: Mapping[str, Any] | None = None) -> None:
         """Run the phase to its end, from its start or from a state that `hooks.save` received."""
-        trained = list(self.model.parameters() if self.parameters is None else self.parameters)
+        groups = parameter_groups(self.model.parameters() if self.parameters is None else self.parameters)
+        trained = [parameter for group in groups for parameter in group["params"]]
         chosen = {id(parameter) for parameter in trained}
         others = [p for p in self.model.parameters() if p.requires_grad and id(p) not in chosen]
         for parameter in others:
@@ -98,7 +100,7 @@ class Trainer:
         try:
             self._processes = self.environment.processes
             self._trained = trained
-            self._optimizer = build_optimizer(trained, self.settings)
+            self._optimizer = build_optimizer(groups, self.settings)
             self._best: tuple[float, dict[str, Any]] | None = None
             epoch, step = self._restore(resume) if resume is not None else (0, 0)
             self._loop(epoch, step)
