@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from apx.architectures import build
 from apx.errors import UserError
 from apx.masked_model import MaskedModel
 from apx.run.cache import load_dense, store_dense
@@ -186,3 +187,29 @@ def test_eight_bit_fractions_are_radii(tmp_path: Path) -> None:
     start(request(set=settings), out=tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["settings"]["finetune"]["eps"] == 8 / 255
+
+
+def dense_checkpoint(path: Path, width: int = 2) -> Path:
+    torch.manual_seed(3)
+    network = build("cnn-small", num_classes=10, image_size=16, width=width)
+    torch.save({"state_dict": network.state_dict()}, path)
+    return path
+
+
+def test_a_run_starts_from_ones_own_checkpoint(tmp_path: Path) -> None:
+    checkpoint = dense_checkpoint(tmp_path / "dense.pt")
+    settings = {**without_prune(), "finetune.epochs": 0}
+    report = start(request("magnitude", set=settings, from_checkpoint=str(checkpoint)), out=tmp_path / "run")
+    given = torch.load(checkpoint, weights_only=True)["state_dict"]
+    pruned = load_file(tmp_path / "run" / "model.safetensors")
+    masks = load_file(tmp_path / "run" / "masks.safetensors")
+    assert str(checkpoint) in report["dense_origin"]
+    for name, tensor in given.items():
+        assert torch.equal(pruned[name], tensor * masks[name] if name in masks else tensor)
+
+
+def test_a_checkpoint_of_another_network_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    checkpoint = dense_checkpoint(tmp_path / "dense.pt", width=4)
+    with pytest.raises(UserError, match="does not fit cnn-small"):
+        start(request("magnitude", set=without_prune(), from_checkpoint=str(checkpoint)), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

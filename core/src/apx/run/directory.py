@@ -73,6 +73,10 @@ class RunDirectory:
         path = self._file(phase, "")
         return load_state(path, device) if path.exists() else None
 
+    def has_finished(self, phase: str) -> bool:
+        """Say whether a phase has ended."""
+        return self._file(phase, "").exists()
+
     def partial(self, phase: str, device: str = "cpu") -> dict[str, Any] | None:
         """Return the last checkpoint inside a phase, or None."""
         path = self._file(phase, ".partial")

@@ -51,13 +51,14 @@ def start(
     """
     resolved = resolve(request)
     network = build_network(resolved)
+    dense = given_dense(request, network)
     several = processes(resolved.device)
     if out is None and several.count > 1:
         raise UserError("several processes cannot agree on a run directory by themselves; give --out DIR")
     path = out or default_directory(request)
     directory = RunDirectory.create(path, run_record(resolved)) if several.main else RunDirectory(path)
     several.wait()
-    return _carry_out(resolved, network, directory, progress or Quiet(), observers or [])
+    return _carry_out(resolved, network, dense, directory, progress or Quiet(), observers or [])
 
 
 def resume(path: Path, *, progress: Progress | None = None, observers: list[Observer] | None = None) -> dict[str, Any]:
@@ -72,9 +73,13 @@ def resume(path: Path, *, progress: Progress | None = None, observers: list[Obse
         return report
     record = directory.record()
     request = Request.from_document(record["request"])
+    if directory.has_finished("pretrain"):
+        request = replace(request, from_checkpoint=None)  # its state is in the directory, the file may be gone
     resolved = resolve(replace(request, device=record["device"], precision=record["precision"]))
     torch.set_num_threads(record["threads"])  # sums in another order would end in other bits
-    return _carry_out(resolved, build_network(resolved), directory, progress or Quiet(), observers or [])
+    network = build_network(resolved)
+    dense = given_dense(request, network)
+    return _carry_out(resolved, network, dense, directory, progress or Quiet(), observers or [])
 
 
 def default_directory(request: Request) -> Path:
@@ -145,29 +150,41 @@ def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progr
         progress=progress,
         objectives=objectives(),
         determines=None if request.arch.startswith("py:") else determines,
-        **_given_dense(request),
     )
 
 
-def _given_dense(request: Request) -> dict[str, Any]:
+def given_dense(request: Request, network: nn.Module) -> dict[str, Tensor] | None:
+    """Return the state dict of the checkpoint that the request starts from, or None where it names none.
+
+    Raises:
+        UserError: the file is no checkpoint, or not of this network.
+    """
     if request.from_checkpoint is None:
-        return {}
+        return None
     from ..export import load_checkpoint
 
-    state = load_checkpoint(Path(request.from_checkpoint))
-    return {"dense": state, "dense_origin": f"from {request.from_checkpoint}"}
+    own, given = network.state_dict(), load_checkpoint(Path(request.from_checkpoint))
+    wrong = sorted(set(own) ^ set(given)) or [n for n in own if own[n].shape != given[n].shape]
+    if wrong:
+        raise UserError(
+            f"the checkpoint {request.from_checkpoint} does not fit {request.arch}: tensor {wrong[0]} differs "
+            f"({len(wrong)} in all); choose the --arch, --width and --dataset it was trained with"
+        )
+    return given
 
 
 def _carry_out(
     resolved: Resolved,
     network: nn.Module,
+    dense: dict[str, Tensor] | None,
     directory: RunDirectory,
     progress: Progress,
     observers: list[Observer],
 ) -> dict[str, Any]:
     run = make_run(resolved, directory, progress)
     run.observers.extend(observers)
-    _check_given(run, network, resolved.request)
+    if dense is not None:
+        run.dense, run.dense_origin = dense, f"from {resolved.request.from_checkpoint}"
     _, report = carry_out(resolved, network, run)
     if run.writes:
         directory.finish_run(report)
@@ -200,18 +217,6 @@ def carry_out(resolved: Resolved, network: nn.Module, run: Run) -> tuple[nn.Modu
         finally:
             run.progress.close()
     return plain, build_report(resolved, run, plain, results, time.perf_counter() - started)
-
-
-def _check_given(run: Run, network: nn.Module, request: Request) -> None:
-    if run.dense is None:
-        return
-    own, given = network.state_dict(), run.dense
-    wrong = sorted(set(own) ^ set(given)) or [n for n in own if own[n].shape != given[n].shape]
-    if wrong:
-        raise UserError(
-            f"the checkpoint {request.from_checkpoint} does not fit {request.arch}: tensor {wrong[0]} differs "
-            f"({len(wrong)} in all); choose the --arch, --width and --dataset it was trained with"
-        )
 
 
 def _dense_baseline(resolved: Resolved, untrained: nn.Module, run: Run) -> nn.Module | None:
