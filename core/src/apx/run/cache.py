@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..paths import home
-from ..state_file import load_state, save_state
+from ..state_file import save_tensors
 from .directory import write_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def dense_folder() -> Path:
 def load_dense(key: str) -> dict[str, Tensor] | None:
     """Return the cached state dict of `key`, or None."""
     path = dense_folder() / key / "model.safetensors"
-    return load_state(path) if path.exists() else None
+    if not path.exists():
+        return None
+    from safetensors.torch import load_file
+
+    return load_file(path)
 
 
 def store_dense(key: str, state: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
@@ -50,7 +54,7 @@ def store_dense(key: str, state: Mapping[str, Tensor], record: Mapping[str, Any]
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
     try:
-        save_state(temporary / "model.safetensors", dict(state))
+        save_tensors(temporary / "model.safetensors", state)
         write_json(temporary / "record.json", dict(record))
         try:
             os.rename(temporary, folder / key)
