@@ -117,6 +117,21 @@ def test_sigterm_saves_and_says_how_it_ended(tmp_path: Path, cache: Path) -> Non
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
+def test_a_signal_at_the_last_step_ends_the_evaluation_and_keeps_the_rest(tmp_path: Path) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach the main thread only, and this test runs in another one")
+    whole = start(request(eval="quick"), out=tmp_path / "whole")
+    shutil.rmtree(tmp_path / "home" / "dense")
+    with pytest.raises(Interrupted):
+        start(request(eval="quick"), out=tmp_path / "run", observers=[SignalAt(18)])
+    assert (tmp_path / "run" / "checkpoints" / "finetune.safetensors").exists()
+    report = resume(tmp_path / "run")
+    assert_same(tmp_path / "whole", tmp_path / "run")
+    for network in ("dense", "pruned"):
+        for accuracy in ("clean_accuracy", "robust_accuracy"):
+            assert report["results"][network][accuracy] == whole["results"][network][accuracy]
+
+
 def test_a_finished_run_resumes_to_its_report(tmp_path: Path) -> None:
     report = start(request("magnitude", set=without_prune()), out=tmp_path / "run")
     assert resume(tmp_path / "run") == report

@@ -14,7 +14,6 @@ from ..evaluation import Target, evaluate
 from ..masks import count_zeros, reported_sparsity, weight_names
 from ..specifics import structure_of
 from ..training.settings import TrainSettings
-from .progress import Progress
 from .record import run_record
 
 if TYPE_CHECKING:
@@ -23,11 +22,14 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(
-    resolved: "Resolved", plain: nn.Module, dense: nn.Module | None, progress: Progress
+    resolved: "Resolved", plain: nn.Module, dense: nn.Module | None, run: "Run"
 ) -> dict[str, dict[str, Any]]:
     """Evaluate the pruned network, and the dense one beside it, on the test set; nothing where `eval` is none.
 
     `quick` is PGD-20 on up to 1,000 test images, `standard` AutoAttack on all of them.
+
+    Raises:
+        Interrupted: a signal arrived; everything before the evaluation is kept.
     """
     if resolved.request.eval == "none":
         return {}
@@ -37,7 +39,7 @@ def evaluate_run(
     for name, network in (("dense", dense), ("pruned", plain)):
         if network is None:
             continue
-        watched = _Watched(progress, f"evaluate {name} ({'PGD-20' if quick else 'AutoAttack'})")
+        watched = _Watched(run, f"evaluate {name} ({'PGD-20' if quick else 'AutoAttack'})")
         results[name] = evaluate(
             network,
             resolved.data.test,
@@ -54,13 +56,16 @@ def evaluate_run(
 
 
 class _Watched:
-    """Shows an evaluation's passes as a phase of the run."""
+    """Shows an evaluation's passes as a phase of the run, and ends it where a signal asks for that."""
 
-    def __init__(self, progress: Progress, name: str) -> None:
-        self._progress, self._name, self._done, self._announced = progress, name, 0, False
+    def __init__(self, run: "Run", name: str) -> None:
+        self._interrupts, self._progress = run.interrupts, run.progress
+        self._name, self._done, self._announced = name, 0, False
 
     def __call__(self, done: int, total: int, robust: int) -> None:
         """Take the evaluation's counts: passes done, passes in all, samples still robust."""
+        if self._interrupts.pending():
+            self._interrupts.stop()
         if not self._announced:
             self._progress.phase(self._name, 100)
             self._announced = True

@@ -213,7 +213,7 @@ def carry_out(resolved: Resolved, network: nn.Module, run: Run) -> tuple[nn.Modu
                 _write_result(run.directory, model, plain, resolved)
             dense = _dense_baseline(resolved, untrained, run)
             measured = resolved.method.inference_model(model, plain).eval()
-            results = evaluate_run(resolved, measured, dense, run.progress)
+            results = evaluate_run(resolved, measured, dense, run)
         finally:
             run.progress.close()
     return plain, build_report(resolved, run, plain, results, time.perf_counter() - started)

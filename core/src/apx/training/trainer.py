@@ -116,10 +116,9 @@ class Trainer:
         self.model.refresh()
         for epoch in range(first_epoch, self.settings.epochs):
             ended = self._epoch(epoch, first_step if epoch == first_epoch else 0)
-            if epoch + 1 < self.settings.epochs and not ended:
-                self.hooks.save(self._state(epoch + 1, 0))
-            if ended:
-                break
+            if ended or epoch + 1 == self.settings.epochs:
+                break  # the phase's end is a checkpoint of its own
+            self.hooks.save(self._state(epoch + 1, 0))
             if self.hooks.interrupted():
                 self.hooks.stop()
         if self.settings.handover == "best" and self._best is not None:
