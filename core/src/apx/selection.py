@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def pruned_count(sparsity: float, total: int) -> int:
-    """Return floor(sparsity * total), safe against float noise (0.1 * 10 counts as 1); see HYDRA's sheet of counts."""
+    """Return floor(sparsity * total), safe against float noise (0.1 * 10 counts as 1)."""
     return int(round(sparsity * total, 9))
 
 

@@ -41,7 +41,7 @@ def build_optimizer(parameters: Parameters, settings: TrainSettings) -> torch.op
 def learning_rate(settings: TrainSettings, epoch: int, fraction: float = 0.0) -> float:
     """Return the rate at `epoch` (0-based) plus `fraction` of it.
 
-    `cosine` anneals from lr to 0 per epoch; `hydra-cosine` is HYDRA's lr/2 (1 + cos(pi (e - 1) / E)), which starts
+    `cosine` anneals from lr to 0 per epoch; `shifted-cosine` is HYDRA's lr/2 (1 + cos(pi (e - 1) / E)), which starts
     just below lr and never reaches 0; `step` decays at milestones (fractions of the phase, the epoch reached counts);
     `cyclic` rises from 0 to lr at `cyclic_peak` and falls back linearly, within epochs (Wong et al., ICLR 2020).
     """
@@ -50,7 +50,7 @@ def learning_rate(settings: TrainSettings, epoch: int, fraction: float = 0.0) ->
         return settings.lr
     if settings.lr_schedule == "cosine":
         return settings.lr / 2 * (1 + math.cos(math.pi * epoch / total))
-    if settings.lr_schedule == "hydra-cosine":
+    if settings.lr_schedule == "shifted-cosine":
         return settings.lr / 2 * (1 + math.cos(math.pi * (epoch - 1) / total))
     if settings.lr_schedule == "step":
         passed = sum(epoch + settings.first_epoch >= round(milestone * total, 9) for milestone in settings.milestones)

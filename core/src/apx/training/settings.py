@@ -37,7 +37,7 @@ class TrainSettings(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(1e-4, ge=0)
-    lr_schedule: Literal["constant", "cosine", "hydra-cosine", "step", "cyclic"] = "cosine"
+    lr_schedule: Literal["constant", "cosine", "shifted-cosine", "step", "cyclic"] = "cosine"
     milestones: tuple[float, ...] = Field((), description="fractions of the phase at which a step schedule decays")
     first_epoch: Literal[0, 1] = Field(0, description="where a step schedule starts counting epochs")
     lr_decay: float = Field(0.1, gt=0, description="factor at each milestone")

@@ -16,10 +16,10 @@ class MagnitudePruningSettings(MethodSettings):
     """Defaults: HYDRA's training recipe, so that a method and its baseline differ in the pruning alone."""
 
     pretrain: TrainSettings = Field(
-        TrainSettings(epochs=100, lr=0.1, lr_schedule="hydra-cosine", **_TRADES), description="the dense network"
+        TrainSettings(epochs=100, lr=0.1, lr_schedule="shifted-cosine", **_TRADES), description="the dense network"
     )
     finetune: TrainSettings = Field(
-        TrainSettings(epochs=100, lr=0.01, lr_schedule="hydra-cosine", **_TRADES),
+        TrainSettings(epochs=100, lr=0.01, lr_schedule="shifted-cosine", **_TRADES),
         description="training of what is left; between the rounds of an iterative schedule a fifth of its epochs",
     )
 

@@ -16,7 +16,7 @@ class RandomPruningBeforeSettings(MethodSettings):
     """Defaults: HYDRA's pretraining recipe."""
 
     train: TrainSettings = Field(
-        TrainSettings(epochs=100, lr=0.1, lr_schedule="hydra-cosine", **_TRADES),
+        TrainSettings(epochs=100, lr=0.1, lr_schedule="shifted-cosine", **_TRADES),
         description="training of what is left; the dense baseline trains in the same way",
     )
 
