@@ -7,16 +7,14 @@ from pydantic import Field
 
 from apx import BeforeTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings
 from apx.specifics import Magnitude, masks_by
-from apx.training import quick
-
-_TRADES: Mapping[str, Any] = {"objective": "trades", "eps": 0.031, "alpha": 0.0078, "steps": 10, "beta": 6.0}
+from apx.training import quick, recipes
 
 
 class MagnitudePruningBeforeSettings(MethodSettings):
     """Defaults: HYDRA's pretraining recipe."""
 
     train: TrainSettings = Field(
-        TrainSettings(epochs=100, lr=0.1, lr_schedule="shifted-cosine", **_TRADES),
+        recipes.PRETRAIN,
         description="training of what is left; the dense baseline trains in the same way",
     )
 

@@ -7,19 +7,15 @@ from pydantic import Field
 
 from apx import AfterTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings
 from apx.specifics import RandomScore, masks_by
-from apx.training import quick
-
-_TRADES: Mapping[str, Any] = {"objective": "trades", "eps": 0.031, "alpha": 0.0078, "steps": 10, "beta": 6.0}
+from apx.training import quick, recipes
 
 
 class RandomPruningSettings(MethodSettings):
     """Defaults: HYDRA's training recipe, so that a method and its baseline differ in the pruning alone."""
 
-    pretrain: TrainSettings = Field(
-        TrainSettings(epochs=100, lr=0.1, lr_schedule="shifted-cosine", **_TRADES), description="the dense network"
-    )
+    pretrain: TrainSettings = Field(recipes.PRETRAIN, description="the dense network")
     finetune: TrainSettings = Field(
-        TrainSettings(epochs=100, lr=0.01, lr_schedule="shifted-cosine", **_TRADES),
+        recipes.FINETUNE,
         description="training of what is left",
     )
 
