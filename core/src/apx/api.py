@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from .datasets import Dataset, from_loaders
 from .errors import UserError
+from .memory_format import set_memory_format
 from .run.directory import RunDirectory
 from .run.progress import Progress, Quiet
 from .run.record import run_record
@@ -85,7 +87,7 @@ def prune(
         eval=evaluation,
     )
     resolved = resolve(request, dataset)
-    network = copy.deepcopy(model).to(resolved.device)
+    network = set_memory_format(copy.deepcopy(model).to(resolved.device), torch.channels_last)
     check_network(network, resolved)
     directory = None if out is None else RunDirectory.create(Path(out), run_record(resolved))
     run = make_run(resolved, directory, progress or Quiet())
@@ -96,7 +98,7 @@ def prune(
     plain, report = carry_out(resolved, network, run)
     if directory is not None:
         directory.finish_run(report)
-    return plain, report
+    return set_memory_format(plain, torch.contiguous_format), report
 
 
 def _dataset(data: Any, eps: float, augmentation: str) -> Dataset:

@@ -61,8 +61,10 @@ class MaskedModel(nn.Module):
                 raise ApxError(
                     f"mask '{name}' has shape {tuple(mask.shape)}, the tensor has {tuple(known[name].shape)}"
                 )
-        device = next(iter(known.values())).device if known else torch.device("cpu")
-        self.masks = masks.to(device)
+        # laid out in memory like what they mask, or each product would walk through one of the two with jumps
+        self.masks = Masks(
+            {name: torch.empty_like(known[name], dtype=torch.bool).copy_(m) for name, m in masks.items()}
+        )
         self._forget()
         self.enforce()
         for notify in self.on_masks:

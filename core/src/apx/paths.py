@@ -20,18 +20,36 @@ def atomic_write(path: Path, content: bytes) -> None:
     The bytes go to a temporary file beside `path`, are synced, and the file is renamed; the folder is synced last,
     so that the rename itself survives a power cut.
     """
+    _write_and_rename(path, content, sync=True)
+    _sync_folder(path.parent)
+
+
+def write_unsynced(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, safe from this process's end at any moment, but not from a power cut: see `settle`."""
+    _write_and_rename(path, content, sync=False)
+
+
+def settle(path: Path, name: str) -> None:
+    """Make a file of `write_unsynced` as safe as one of `atomic_write`, under `name` in its folder."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(path, path.with_name(name))
+    _sync_folder(path.parent)
+
+
+def _write_and_rename(path: Path, content: bytes, *, sync: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

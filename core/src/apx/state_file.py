@@ -4,7 +4,7 @@ Tensors go into the file under running numbers; the nesting goes into its metada
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ def save_state(path: Path, state: Any) -> None:
     Raises:
         TypeError: `state` holds something else.
     """
-    snapshot(state)(path)
+    atomic_write(path, encode_state(state))
 
 
-def snapshot(state: Any) -> Callable[[Path], None]:
-    """Copy `state` now and return what writes the copy to a path, atomically, in any thread.
+def encode_state(state: Any) -> bytes:
+    """Return the content of a file that `load_state` reads.
 
     Raises:
         TypeError: see `save_state`.
@@ -33,7 +33,7 @@ def snapshot(state: Any) -> Callable[[Path], None]:
 
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_encode(state, tensors))
-    return lambda path: atomic_write(path, save(tensors, metadata={"apx_state": skeleton}))
+    return save(tensors, metadata={"apx_state": skeleton})
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -77,10 +77,13 @@ def open_target(path: Path, given: Made | None = None) -> Opened:
 
 
 def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[str, str]) -> Opened:
+    import torch
+
     from .architectures import build
     from .datasets import load_dataset
     from .export import load_into
     from .masks import reported_sparsity
+    from .memory_format import set_memory_format
 
     data = load_dataset(_known(made.dataset, "dataset", weights), made.data_dir)
     channels, height, _ = data.image_shape
@@ -101,6 +104,7 @@ def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[st
         "selected_on": ((run.report or {}) if run is not None else {}).get("selected_on"),
         "sparsity": _sparsity(run, reported_sparsity(module)),
     }
+    set_memory_format(module, torch.channels_last)
     return Opened(module.eval(), data, made, facts)
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from apx.architectures.convolution import Conv2d
 from apx.errors import UserError
 
 _GROUPS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))  # output channels of each convolution, in base widths
@@ -52,7 +53,7 @@ def _features(c_in: int, width: int) -> nn.Sequential:
             layers.append(nn.MaxPool2d(2))
         for factor in group:
             c_out = factor * width
-            layers += [nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
+            layers += [Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
             c_in = c_out
     return nn.Sequential(*layers)
 

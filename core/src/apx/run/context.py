@@ -28,7 +28,7 @@ from .directory import RunDirectory
 from .interrupts import Interrupts
 from .progress import Progress, Quiet
 
-SAVE_EVERY = 60.0  # seconds between checkpoints inside an epoch
+SAVE_EVERY = 45.0  # seconds between checkpoints inside an epoch: with a slow step and the write, a kill loses no minute
 
 
 class Observer:

@@ -1,14 +1,15 @@
 """A run directory: what was asked, metrics, checkpoints, result. Every file appears whole or not at all."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..paths import atomic_write
-from ..state_file import load_state, save_state, snapshot
-from .writer import BackgroundWriter
+from ..paths import atomic_write, settle, write_unsynced
+from ..state_file import encode_state, load_state, save_state
+from .background import BackgroundJob
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -19,14 +20,16 @@ def write_json(path: Path, document: Any) -> None:
 class RunDirectory:
     """`run.json`, `metrics.jsonl`, `checkpoints/`, `model.safetensors`, `masks.safetensors`, `report.json`.
 
-    A phase's state at its end is `checkpoints/<path>.safetensors`; a state on the way is `<path>.partial.safetensors`.
+    A phase's state at its end is `checkpoints/<path>.safetensors`; a state on the way is `<path>.partial.safetensors`,
+    and `<path>.recent-<crc32>.safetensors` while it is being synced: whole for whoever resumes after a kill, and known
+    by its checksum to be so or not after a power cut.
     The existence of a file is the record: nothing else has to agree with it after a kill.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
-        self._writer = BackgroundWriter()
+        self._syncing = BackgroundJob()
         self._logged: set[tuple[str, int]] | None = None
 
     @classmethod
@@ -79,17 +82,28 @@ class RunDirectory:
 
     def partial(self, phase: str, device: str = "cpu") -> dict[str, Any] | None:
         """Return the last checkpoint inside a phase, or None."""
+        for recent in self._recent(phase):
+            if recent.name == self._recent_name(phase, recent.read_bytes()):
+                return load_state(recent, device)
         path = self._file(phase, ".partial")
         return load_state(path, device) if path.exists() else None
 
     def save_partial(self, phase: str, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint inside a phase, beside what follows; `settle` waits for it."""
-        write, path = snapshot(dict(state)), self._file(phase, ".partial")
-        self._writer.submit(lambda: write(path))
+        """Write a checkpoint inside a phase; a kill cannot lose it any more, a power cut not after `settle`.
+
+        Syncing a large file takes seconds, so it happens beside the training.
+        """
+        content = encode_state(dict(state))
+        self.settle()
+        for outdated in self._recent(phase):  # left by an earlier life of this run
+            outdated.unlink()
+        recent = self.checkpoints / self._recent_name(phase, content)
+        write_unsynced(recent, content)
+        self._syncing.submit(lambda: settle(recent, self._file(phase, ".partial").name))
 
     def settle(self) -> None:
-        """Return once the last checkpoint is on disk."""
-        self._writer.wait()
+        """Return once the last checkpoint is synced."""
+        self._syncing.wait()
 
     def finish(self, phase: str, state: Mapping[str, Any]) -> None:
         """Record a phase's end; checkpoints inside it and of its inner phases are no longer needed."""
@@ -97,6 +111,7 @@ class RunDirectory:
         save_state(self._file(phase, ""), dict(state))
         for inner in [
             self._file(phase, ".partial"),
+            *self._recent(phase),
             *self.checkpoints.glob(f"{_flat(phase)}--*.safetensors"),
         ]:
             inner.unlink(missing_ok=True)
@@ -107,6 +122,13 @@ class RunDirectory:
 
     def _file(self, phase: str, suffix: str) -> Path:
         return self.checkpoints / f"{_flat(phase)}{suffix}.safetensors"
+
+    def _recent(self, phase: str) -> list[Path]:
+        return list(self.checkpoints.glob(f"{_flat(phase)}.recent-*.safetensors"))
+
+    @staticmethod
+    def _recent_name(phase: str, content: bytes) -> str:
+        return f"{_flat(phase)}.recent-{zlib.crc32(content):08x}.safetensors"
 
     # -- metrics ------------------------------------------------------------------------------------------------
 

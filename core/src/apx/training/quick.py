@@ -13,17 +13,17 @@ _COMMON = TrainSettings(
     objective="pgd",
     eps=None,
     alpha=None,
-    steps=2,
-    batch_size=64,
-    optimizer="adam",
-    lr=1e-3,
-    weight_decay=0.0,
+    steps=1,
+    batch_size=32,
+    lr=0.01,
+    momentum=0.9,
+    weight_decay=5e-4,
     lr_schedule="cyclic",
     cyclic_peak=0.3,
     attack_bn="eval",
     handover="last",
 ).model_dump()
 
-PRETRAIN: Mapping[str, Any] = {**_COMMON, "epochs": 12}
-SEARCH: Mapping[str, Any] = {**_COMMON, "epochs": 3}
-FINETUNE: Mapping[str, Any] = {**_COMMON, "epochs": 8}
+PRETRAIN: Mapping[str, Any] = {**_COMMON, "epochs": 7}
+SEARCH: Mapping[str, Any] = {**_COMMON, "epochs": 2, "optimizer": "adam", "weight_decay": 0.0}
+FINETUNE: Mapping[str, Any] = {**_COMMON, "epochs": 4}

@@ -213,11 +213,19 @@ class Trainer:
     def _restore(self, state: Mapping[str, Any]) -> tuple[int, int]:
         self.model.load_state(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._lay_out_optimizer_state()
         self.objective.load_state(state["objective"])
         self.dynamics.load_state(state["dynamics"])
         if state["best"] is not None:
             self._best = (state["best"][0], state["best"][1])
         return state["epoch"], state["step"]
+
+    def _lay_out_optimizer_state(self) -> None:
+        # checkpoints hold contiguous tensors; the undisturbed run's moments are laid out like their parameters
+        for parameter, state in self._optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    state[name] = torch.empty_like(parameter).copy_(value)
 
     def _judge(self, epoch: int) -> dict[str, float]:
         """Measure robust accuracy on validation data and remember the best state; ties go to the later epoch.

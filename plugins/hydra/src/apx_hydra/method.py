@@ -48,7 +48,7 @@ class Hydra(AfterTraining):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "pretrain": quick.PRETRAIN,
-            "prune": {**quick.SEARCH, "lr": 1e-2},
+            "prune": quick.SEARCH,
             "finetune": quick.FINETUNE,
         },
     }

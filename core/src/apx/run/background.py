@@ -1,10 +1,10 @@
-"""Checkpoints written beside the training: syncing a large file takes seconds in which nothing has to wait."""
+"""One job beside the training: syncing a large file takes seconds in which nothing has to wait."""
 
 import threading
 from collections.abc import Callable
 
 
-class BackgroundWriter:
+class BackgroundJob:
     """Runs one job at a time in a thread; an error surfaces at the next call, in the run's own thread."""
 
     def __init__(self) -> None:
@@ -12,13 +12,13 @@ class BackgroundWriter:
         self._error: BaseException | None = None
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Wait for the job before, then start `job`; what it reads must not change any more."""
+        """Wait for the job before, then start `job`."""
         self.wait()
         self._thread = threading.Thread(target=self._run, args=(job,))
         self._thread.start()
 
     def wait(self) -> None:
-        """Return once everything submitted is on disk.
+        """Return once the job submitted last has ended.
 
         Raises:
             OSError: or whatever else the job raised.
