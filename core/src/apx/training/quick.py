@@ -1,4 +1,4 @@
-"""The quick preset's phases, shared by all methods: PGD-AT with few steps, minutes on a laptop.
+"""The quick preset's phases, shared by all methods: PGD-AT with one step from a random start, minutes on a laptop.
 
 Every phase is complete, nothing of a method's paper settings shines through: methods that pretrain with the same phase
 share one dense model through the cache.
@@ -15,9 +15,9 @@ _COMMON = TrainSettings(
     alpha=None,
     steps=1,
     batch_size=32,
-    lr=0.01,
-    momentum=0.9,
-    weight_decay=5e-4,
+    optimizer="adam",
+    lr=2e-3,
+    weight_decay=0.0,
     lr_schedule="cyclic",
     cyclic_peak=0.3,
     attack_bn="eval",
@@ -25,5 +25,5 @@ _COMMON = TrainSettings(
 ).model_dump()
 
 PRETRAIN: Mapping[str, Any] = {**_COMMON, "epochs": 7}
-SEARCH: Mapping[str, Any] = {**_COMMON, "epochs": 2, "optimizer": "adam", "weight_decay": 0.0}
-FINETUNE: Mapping[str, Any] = {**_COMMON, "epochs": 4}
+SEARCH: Mapping[str, Any] = {**_COMMON, "epochs": 3, "lr": 1e-2}
+FINETUNE: Mapping[str, Any] = {**_COMMON, "epochs": 4, "lr": 1e-3}

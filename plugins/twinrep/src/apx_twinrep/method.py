@@ -73,7 +73,7 @@ class TwinRep(DuringTraining):
         "quick": {
             "pretrain": quick.PRETRAIN,
             "train": {**quick.FINETUNE, "weight_decay": 2e-4},  # the decay of the factors is the method's pressure
-            "pruning_epoch": 1,
+            "pruning_epoch": 2,
             "init": "from-dense",
         },
     }
