@@ -188,7 +188,8 @@ def _validate(settings: type[MethodSettings], values: Mapping[str, Any]) -> Meth
         name = ".".join(str(part) for part in first["loc"])
         if name == "sparsity":
             raise UserError(f"sparsity {first['input']} is out of range; use 0 <= sparsity < 1, e.g. 0.9") from None
-        raise UserError(f"setting {name} = {first['input']!r} is refused: {first['msg']}") from None
+        why = first["msg"].removeprefix("Value error, ")  # pydantic's, before a validator's own sentence
+        raise UserError(f"setting {name} = {first['input']!r} is refused: {why}") from None
 
 
 def _merge(into: dict[str, Any], overrides: Mapping[str, Any]) -> None:
