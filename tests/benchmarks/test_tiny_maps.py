@@ -1,6 +1,6 @@
 """A training step's two passes with PyTorch's convolutions and with apx's, whose weight gradient is one product.
 
-`pytest tests/benchmarks -n 0 --benchmark-enable` prints, per network on digits-sized images, both and their ratio.
+`pytest tests/benchmarks -n0 --benchmark-enable` prints, per network on digits-sized images, both and their ratio.
 """
 
 import pytest

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -351,7 +351,7 @@ class Run:
         determines = {
             **self.determines,
             "settings": scaled_settings.model_dump(),
-            "eps": env.threat(settings).eps,
+            "threat": asdict(env.threat(settings)),
             "seed": env.seed,
             "device": env.device.type,
             "precision": env.precision,

@@ -24,6 +24,6 @@ _COMMON = TrainSettings(
     handover="last",
 ).model_dump()
 
-PRETRAIN: Mapping[str, Any] = {**_COMMON, "epochs": 7}
+PRETRAIN: Mapping[str, Any] = {**_COMMON, "epochs": 9}
 SEARCH: Mapping[str, Any] = {**_COMMON, "epochs": 3, "lr": 1e-2}
 FINETUNE: Mapping[str, Any] = {**_COMMON, "epochs": 4, "lr": 1e-3}

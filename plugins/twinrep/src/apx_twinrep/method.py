@@ -72,7 +72,7 @@ class TwinRep(DuringTraining):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "pretrain": quick.PRETRAIN,
-            "train": {**quick.FINETUNE, "weight_decay": 2e-4},  # the decay of the factors is the method's pressure
+            "train": {**quick.FINETUNE, "epochs": 3, "weight_decay": 2e-4},  # this decay is the method's pressure
             "pruning_epoch": 2,
             "init": "from-dense",
         },
