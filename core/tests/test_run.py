@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from apx.architectures import build
 from apx.errors import UserError
 from apx.masked_model import MaskedModel
+from apx.paths import settle
 from apx.run.cache import load_dense, store_dense
 from apx.run.context import Observer
 from apx.run.interrupts import Interrupted
@@ -102,6 +104,19 @@ def test_a_killed_run_resumes_to_the_same_bits(method: str, steps: int, tmp_path
             start(request(method), out=killed, observers=[KillAt(step)])
         resume(killed)
         assert_same(tmp_path / "whole", killed)
+
+
+def test_a_run_that_fails_leaves_no_writer_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(path: Path, name: str) -> None:
+        time.sleep(0.5)
+        settle(path, name)
+
+    monkeypatch.setattr("apx.run.directory.settle", slowly)
+    with pytest.raises(Killed):
+        start(request(), out=tmp_path / "run", observers=[KillAt(4)])  # right after the first epoch's checkpoint
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [
+        "pretrain--train.partial.safetensors"
+    ]
 
 
 def test_sigterm_saves_and_says_how_it_ended(tmp_path: Path, cache: Path) -> None:

@@ -249,7 +249,11 @@ class Run:
             done = 0 if resumed is None else resumed["epoch"] * steps + resumed["step"]
             self.progress.phase(path, settings.epochs * steps, done)
             self._saved = time.monotonic()
-            trainer.fit(resumed)
+            try:
+                trainer.fit(resumed)
+            finally:  # whoever resumes in this process must not meet a checkpoint that is still being renamed
+                if self.directory:
+                    self.directory.settle()
 
         self.phase(name, model, body)
 
@@ -329,18 +333,13 @@ class Run:
                 self.directory.save_partial(path, state)
             self._saved = time.monotonic()
 
-        def stop() -> None:
-            if self.directory:
-                self.directory.settle()
-            self.interrupts.stop()
-
         return Hooks(
             step=step,
             epoch=epoch,
             save=save,
             due=lambda: self.directory is not None and time.monotonic() - self._saved > SAVE_EVERY,
             interrupted=self.interrupts.pending,
-            stop=stop,
+            stop=self.interrupts.stop,
         )
 
     def _dense_key(self, settings: TrainSettings) -> str | None:
