@@ -17,10 +17,12 @@ from apx.architectures import build
 from apx.errors import UserError
 from apx.masked_model import MaskedModel
 from apx.paths import settle
+from apx.registry import entry
 from apx.run.cache import load_dense, store_dense
 from apx.run.context import Observer
 from apx.run.interrupts import Interrupted
-from apx.run.request import Request
+from apx.run.report import paper_command
+from apx.run.request import Request, choose_variant, resolve
 from apx.run.start import resume, start
 
 TINY = {"batch_size": 400, "steps": 1, "epochs": 2}
@@ -243,3 +245,24 @@ def test_a_checkpoint_of_another_network_is_refused_before_anything_is_written(t
     with pytest.raises(UserError, match="does not fit cnn-small"):
         start(request("magnitude", set=without_prune(), from_checkpoint=str(checkpoint)), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"structure": "S"},
+        {"budget": "fixed-nonuniform"},
+        {"locality": "G"},
+        {"schedule": "IT"},
+        {"schedule": "IT", "locality": "G"},
+    ],
+)
+def test_the_papers_command_runs_the_same_variant(wish: dict[str, str]) -> None:
+    resolved = resolve(request("magnitude", **wish))
+    _, _, method, *words = paper_command(resolved).split()
+    options = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    options["sparsity"] = float(options["sparsity"])
+    named = Request(method, **{name: value for name, value in options.items() if name != "eval"})
+    assert choose_variant(entry(method).document, named) == resolved.variant
+    assert options["preset"] == "paper"

@@ -80,8 +80,8 @@ def test_a_damaged_file_is_replaced_from_the_archive(cifar):
 
 def test_missing_data_without_a_network_is_explained(cifar, tmp_path):
     with pytest.raises(UserError, match=r"'cifar10' is not in .*place cifar-10-python.tar.gz there.*--data-dir"):
-        load_dataset("cifar10", tmp_path / "empty")
-    assert not (tmp_path / "empty").exists()
+        load_dataset("cifar10", tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_standard_place_is_in_apxs_home(cifar, monkeypatch):

@@ -123,14 +123,14 @@ def _decode(opened: Any) -> tuple[Tensor, Tensor]:
 
 def _ensure_downloaded(name: str, source: Source, root: Path) -> None:
     wanted = source.wanted()
-    existed = root.exists()
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         if not _all_there(wanted, root):
             _download(source, wanted, root)
     except (OSError, RuntimeError) as error:  # no network, no space, no permission, wrong checksum
-        if not existed:  # a mistake leaves no folder behind
+        for folder in missing:  # a mistake leaves no folder behind
             with contextlib.suppress(OSError):
-                root.rmdir()
+                folder.rmdir()
         raise UserError(
             f"the dataset '{name}' is not in {root} and could not be downloaded ({error}): connect to the "
             f"internet, or place {' and '.join(source.archives)} there, or give the folder that has it with --data-dir"

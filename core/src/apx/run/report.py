@@ -15,6 +15,7 @@ from ..masks import count_zeros, reported_sparsity, weight_names
 from ..specifics import structure_of
 from ..training.settings import TrainSettings
 from .record import run_record
+from .request import VARIANT_FIELDS
 
 if TYPE_CHECKING:
     from .context import Run
@@ -189,10 +190,12 @@ def _phase_in_words(phase: TrainSettings) -> str:
 
 
 def paper_command(resolved: "Resolved") -> str:
-    """Return the command line of the paper's full setting for this method and architecture."""
-    request, variant = resolved.request, resolved.variant
+    """Return the command line of the paper's full setting for this method, variant and architecture."""
+    request = resolved.request
     arch = request.arch if request.arch in ("resnet18", "vgg16") else "resnet18"
+    asked = [name for name in VARIANT_FIELDS if name == "structure" or getattr(request, name) is not None]
+    chosen = " ".join(f"--{name} {getattr(resolved.variant, name)}" for name in asked)
     return (
-        f"apx run {request.method} --arch {arch} --dataset cifar10 --structure {variant.structure} "
+        f"apx run {request.method} --arch {arch} --dataset cifar10 {chosen} "
         f"--sparsity {resolved.settings.sparsity:g} --preset paper --eval standard"
     )

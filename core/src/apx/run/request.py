@@ -135,15 +135,17 @@ def resolve(request: Request, data: "Dataset | None" = None) -> Resolved:
     return Resolved(request, method_class(settings, variant), variant, settings, data, device, precision)
 
 
+VARIANT_FIELDS = ("structure", "granularity", "schedule", "locality", "budget")
+
+
 def choose_variant(document: Mapping[str, Any], request: Request) -> Variant:
     """Return the first implemented variant of the entry that has all that was asked for.
 
     Raises:
         UserError: no such variant; the sentence lists those there are.
     """
-    fields = ("structure", "granularity", "schedule", "locality", "budget")
     variants = [v for v in document["implements"]["variants"] if v["status"] == "implemented"]
-    asked = {name: value for name in fields if (value := getattr(request, name)) is not None}
+    asked = {name: value for name in VARIANT_FIELDS if (value := getattr(request, name)) is not None}
     for found in variants:
         if all(found[name] == value for name, value in asked.items()):
             known = {name: found[name] for name in Variant.__dataclass_fields__ if name in found}
@@ -151,7 +153,7 @@ def choose_variant(document: Mapping[str, Any], request: Request) -> Variant:
             known["phases"] = tuple(found.get("phases", ()))
             return Variant(**known)
     wish = ", ".join(f"{name} {value}" for name, value in asked.items())
-    offer = "; ".join(", ".join(str(v[name]) for name in fields) for v in variants)
+    offer = "; ".join(", ".join(str(v[name]) for name in VARIANT_FIELDS) for v in variants)
     raise UserError(f"{request.method} has no implemented variant with {wish}; it has: {offer}")
 
 
