@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from apx import MaskedModel, Method, Run, entry, load_method
@@ -98,3 +99,19 @@ def trial() -> Callable[..., Trial]:
         return Trial(kind(settings, chosen), MaskedModel(tiny_net() if net is None else net), run)
 
     return make
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], tuple[dict[str, Tensor], dict[str, str]]]:
+    """Return a reader of golden files, made by running a method's official code: `tensors, about = golden("masks")`.
+
+    They lie in the folder `golden` beside the test; `about` says which repository, commit and call made them.
+    """
+
+    def read(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+        with safe_open(request.path.parent / "golden" / f"{name}.safetensors", framework="pt") as file:
+            about = dict(file.metadata())
+            assert {"repository", "commit", "call"} <= set(about)
+            return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 - not a dict
+
+    return read

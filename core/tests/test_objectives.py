@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apx.training.objectives import BUILTIN, TRADES, Batch, Distillation, FastFGSM, Threat, kl_to
+from apx.attacks import fgsm
+from apx.training.objectives import BUILTIN, PGD, TRADES, Batch, Distillation, FastFGSM, Threat, kl_to, mart_loss
 from apx.training.settings import TrainSettings
 
 CLEAN = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 3.0]])
@@ -79,7 +80,51 @@ def test_fgsm_rs_projects_after_its_one_step(start: float, expected: float) -> N
     assert float(seen[-1] - x) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["pgd", "fgsm-rs", "trades"])
+def test_fgsm_without_a_start_is_one_step_of_eps_from_the_image() -> None:
+    torch.manual_seed(0)
+    network, seen = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), []
+    x, y = torch.rand(2, 1, 4, 4), LABELS
+    expected = fgsm(network, x, y, eps=0.1)
+    network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    settings = TrainSettings(objective="fgsm-rs", options={"start": "none"})
+    FastFGSM(settings, Threat(0.1, 0.03, 10)).loss(network, batch(x))
+    assert torch.equal(seen[-1], expected)
+
+
+def test_an_unknown_start_is_named() -> None:
+    objective = PGD(TrainSettings(objective="pgd", options={"start": "corner"}), Threat(0.1, 0.05, 1))
+    with pytest.raises(ValueError, match="corner"):
+        objective.loss(Linear(), batch(torch.rand(2, 1, 2, 2)))
+
+
+@pytest.mark.parametrize("name", ["pgd", "trades", "mart"])
+@pytest.mark.parametrize("logging", [False, True])
+def test_a_logging_pass_is_one_more_forward_pass(name: str, logging: bool) -> None:
+    network, passes = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).train(), []
+    network.register_forward_pre_hook(lambda module, inputs: passes.append(module.training))
+    settings = TrainSettings(objective=name, options={"logging_pass": logging}, attack_bn="eval")
+    BUILTIN[name](settings, Threat(0.1, 0.05, 2)).loss(network, batch(torch.rand(2, 1, 2, 2)))
+    assert sum(passes) == {"pgd": 1, "trades": 3, "mart": 2}[name] + logging
+
+
+def test_mart_on_worked_logits() -> None:
+    clean, adversarial, y = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[1.0, 1.5, 0.0]]), torch.tensor([0])
+    assert float(mart_loss(clean, adversarial, y, 0.0)) == pytest.approx(1.894779, abs=1e-5)
+    assert float(mart_loss(clean, adversarial, y, 0.5)) == pytest.approx(1.938890, abs=1e-5)
+    assert float(mart_loss(clean, clean, y, 0.5)) == pytest.approx(0.290992, abs=1e-5)
+
+
+def test_mart_differentiates_both_sides_and_its_weight() -> None:
+    clean, adversarial = CLEAN.clone().requires_grad_(), ADVERSARIAL.clone().requires_grad_()
+    mart_loss(clean, adversarial, LABELS, 5.0).backward()
+    for logits in (clean, adversarial):
+        assert logits.grad is not None
+        assert bool((logits.grad.abs().sum(dim=1) > 0).all())
+    double = CLEAN.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: mart_loss(z, ADVERSARIAL.double(), LABELS, 5.0), (double,))
+
+
+@pytest.mark.parametrize("name", ["pgd", "fgsm-rs", "trades", "mart"])
 def test_attacks_stay_in_the_ball_and_depend_on_the_sample_alone(name: str) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).train()
@@ -123,3 +168,13 @@ def test_a_network_that_meets_its_teacher_learns_from_labels_alone() -> None:
     settings = TrainSettings(objective="kd")
     loss = Distillation(settings, Threat(0.1, 0.05, 1), network).loss(network, batch(x))
     torch.testing.assert_close(loss, 0.1 * functional.cross_entropy(network(x), LABELS))
+
+
+def test_distillation_alone_never_looks_at_labels() -> None:
+    x = torch.rand(2, 1, 2, 2)
+    student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(4, 3)) for _ in range(2))
+    objective = Distillation(
+        TrainSettings(objective="kd", options={"weight": 1, "temperature": 30}), Threat(0.1, 0.05, 1), teacher
+    )
+    impossible = torch.tensor([-1, 99])
+    assert torch.equal(objective.loss(student, batch(x)), objective.loss(student, batch(x, impossible)))

@@ -1,8 +1,9 @@
 """What a network costs: weights, floating-point operations, latency."""
 
+import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -71,3 +72,23 @@ def output_positions(module: nn.Module, example: Tensor) -> Mapping[str, int]:
         for handle in handles:
             handle.remove()
     return positions
+
+
+def macs_by_channel_share(
+    shapes: Mapping[str, Sequence[int]], positions: Mapping[str, int], shares: Mapping[str, float]
+) -> float:
+    """Return one image's multiply-adds where each layer reads a share of its input channels.
+
+    A layer writes the share that the next layer, in definition order, reads; the last one writes everything (the
+    convention of methods that learn a rate per layer: on residual streams it is an estimate).
+
+    Args:
+        shapes: weight name -> [out, in, ...], in definition order.
+        positions: weight name -> output positions, see `output_positions`.
+        shares: weight name -> share of the input channels that is read, in (0, 1].
+    """
+    names = list(shapes)
+    written = [shares[name] for name in names[1:]] + [1.0]
+    return sum(
+        math.prod(shapes[name]) * positions[name] * shares[name] * out for name, out in zip(names, written, strict=True)
+    )

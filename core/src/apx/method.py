@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of an entry's `implements`: what this run of the method does, in the survey's words."""
+    """One row of an entry's `implements`: what this run of the method does, in the survey's words.
+
+    `sparsity_at` is `start` where the asked sparsity is that of the first cut and the method moves on from there.
+    """
 
     structure: str
     granularity: str
@@ -27,6 +30,7 @@ class Variant:
     locality: str
     budget: str
     sparsity_unit: str
+    sparsity_at: str = "end"
     excluded_layers: tuple[str, ...] = ()
     status: str = "implemented"
     basis: str = "paper"

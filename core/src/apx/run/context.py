@@ -21,7 +21,7 @@ from ..specifics.rates import ERK, RateStrategy, Uniform
 from ..training.dynamics import Dynamics
 from ..training.objectives import Batch, Objective
 from ..training.optimisation import Parameters
-from ..training.settings import TrainSettings, scaled
+from ..training.settings import TrainSettings, at_least_one, scaled
 from ..training.trainer import Environment, Hooks, Trainer
 from .cache import dense_key, load_dense, store_dense
 from .directory import RunDirectory
@@ -137,6 +137,10 @@ class Run:
         """Return how many epochs a phase of these settings runs, `--epochs-scale` applied."""
         return scaled(settings, self.epochs_scale).epochs
 
+    def span(self, epochs: int) -> int:
+        """Return a number of epochs (an interval, a start) with `--epochs-scale` applied, at least 1."""
+        return epochs if self.epochs_scale == 1.0 else at_least_one(epochs * self.epochs_scale)
+
     def targets(self) -> list[float]:
         """Return the sparsity target of each pruning step."""
         return self.schedule.targets(self.sparsity)
@@ -147,6 +151,18 @@ class Run:
         if self.variant.granularity != "weights":
             names = [name for name in names if model.module.get_parameter(name).dim() >= 2]
         return names
+
+    def kept(self, model: MaskedModel) -> dict[str, int]:
+        """Return weight name -> how many units the variant's rates keep at `target`, at least 1.
+
+        Raises:
+            ApxError: the variant ranks across layers, or learns or searches its rates: nothing says it beforehand.
+        """
+        locality = self.locality
+        if not isinstance(locality, Local):
+            raise ApxError("a global ranking fixes no layer's share beforehand")
+        shapes = {name: tuple(model.module.get_parameter(name).shape) for name in self.prunable(model)}
+        return locality.rates.kept(shapes, self.target, self.structure)
 
     @property
     def example(self) -> Tensor:

@@ -5,11 +5,12 @@ from .criterion import Criterion, GradientMagnitude, LearnedScore, Magnitude, Ra
 from .locality import Global, Local, Locality
 from .rates import ERK, RateStrategy, Uniform
 from .schedule import Iterative, OneShot, Schedule
-from .structure import Channels, Filters, Kernels, Structure, Weights, structure_of
+from .structure import Channels, Columns, Filters, Kernels, Structure, Weights, structure_of
 
 __all__ = [
     "ERK",
     "Channels",
+    "Columns",
     "Criterion",
     "Filters",
     "Global",

@@ -1,4 +1,4 @@
-"""What one mask bit removes: weights, filters, input channels, kernels."""
+"""What one mask bit removes: weights, filters, input channels, kernels, columns."""
 
 import math
 from abc import ABC, abstractmethod
@@ -100,7 +100,27 @@ class Kernels(_Slices):
     dims = (0, 1)
 
 
-_STRUCTURES: tuple[Structure, ...] = (Weights(), Filters(), Channels(), Kernels())
+@dataclass(frozen=True)
+class Columns(Structure):
+    """Columns of the [out, in * kh * kw] matrix: one position of one input channel, in all filters."""
+
+    granularity = "columns"
+    label = "S"
+
+    def unit_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return all sizes but the number of filters."""
+        return tuple(shape[1:])
+
+    def reduce(self, saliency: Tensor) -> Tensor:
+        """Sum over the filters."""
+        return saliency.sum(dim=0)
+
+    def expand(self, units: Tensor, shape: Sequence[int]) -> Tensor:
+        """Repeat the unit mask for each filter."""
+        return units.expand(*shape).contiguous()
+
+
+_STRUCTURES: tuple[Structure, ...] = (Weights(), Filters(), Channels(), Kernels(), Columns())
 
 
 def structure_of(granularity: str) -> Structure:

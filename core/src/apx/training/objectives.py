@@ -1,4 +1,4 @@
-"""What a training phase minimises: natural, PGD, FGSM-RS, TRADES, distillation."""
+"""What a training phase minimises: natural, PGD, FGSM-RS, TRADES, MART, distillation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -78,6 +78,29 @@ class Objective(ABC):
         update(loss)
         return float(loss.detach())
 
+    def start(self, batch: Batch, chosen: str) -> Tensor:
+        """Return an attack's start: `uniform` in the ball, `normal` (x + 0.001 N(0, 1), not clipped) or `none` (x).
+
+        Raises:
+            ValueError: `chosen` is none of these words.
+        """
+        if chosen == "uniform":
+            return uniform_start(batch.x, self.threat.eps, batch.uniform("start"))
+        if chosen == "normal":
+            return batch.x + 0.001 * batch.normal("start")
+        if chosen == "none":
+            return batch.x
+        raise ValueError(f"option start is '{chosen}'; choose one of uniform, normal, none")
+
+    def log(self, model: nn.Module, batch: Batch) -> None:
+        """Make the clean forward pass in train mode by which some official code logs accuracy (option `logging_pass`).
+
+        It changes batch-norm statistics, no gradient.
+        """
+        if self.settings.options.get("logging_pass", False):
+            with torch.no_grad():
+                model(batch.x)
+
     def state(self) -> dict[str, Any]:
         """Return what the objective carries between steps (tensors and plain values)."""
         return {}
@@ -99,33 +122,36 @@ class Natural(Objective):
 class PGD(Objective):
     """Cross-entropy on PGD examples alone (Madry et al., ICLR 2018); batch norm trains during the attack.
 
-    Option `start`: `uniform` in the ball (default) or `normal`, x + 0.001 N(0, 1) as TRADES starts (TwinRep's code).
+    Options: `start`, `uniform` in the ball (default), `normal` (x + 0.001 N(0, 1), as TRADES starts) or `none` (x);
+    `logging_pass` (default False: one more clean forward pass at the start of each step).
     """
 
     name = "pgd"
     attack_bn = "train"
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """CE(f(x_K), y) with a random start."""
-        if self.settings.options.get("start", "uniform") == "normal":
-            start = batch.x + 0.001 * batch.normal("start")
-        else:
-            start = uniform_start(batch.x, self.threat.eps, batch.uniform("start"))
+        """CE(f(x_K), y)."""
+        self.log(model, batch)
+        start = self.start(batch, self.settings.options.get("start", "uniform"))
         x_adv = pgd(model, batch.x, batch.y, start=start, mode=self.mode, **vars(self.threat))
         return functional.cross_entropy(model(x_adv).float(), batch.y)
 
 
 class FastFGSM(Objective):
-    """FGSM with a random start (Wong et al., ICLR 2020): one step of 1.25 eps, projected after the step."""
+    """FGSM with a random start (Wong et al., ICLR 2020): one step of 1.25 eps, projected after the step.
+
+    Option `start`: `uniform` in the ball (default), or `none`, plain FGSM: one step of eps from the clean image.
+    """
 
     name = "fgsm-rs"
     attack_bn = "train"
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """CE(f(x + d), y), d = clip(d0 + 1.25 eps sign grad), d0 uniform."""
-        eps = self.threat.eps
-        alpha = 1.25 * eps if self.settings.alpha is None else self.settings.alpha
-        start = uniform_start(batch.x, eps, batch.uniform("start"))
+        eps, chosen = self.threat.eps, self.settings.options.get("start", "uniform")
+        longest = eps if chosen == "none" else 1.25 * eps
+        alpha = longest if self.settings.alpha is None else self.settings.alpha
+        start = self.start(batch, chosen)
         x_adv = pgd(model, batch.x, batch.y, eps=eps, alpha=alpha, steps=1, start=start, mode=self.mode)
         return functional.cross_entropy(model(x_adv).float(), batch.y)
 
@@ -148,7 +174,7 @@ class TRADES(Objective):
 
     def attack(self, model: nn.Module, batch: Batch) -> Tensor:
         """Ascend the KL from x + 0.001 N(0, 1), not clipped, as the official code does."""
-        start = batch.x + 0.001 * batch.normal("start")
+        start = self.start(batch, "normal")
         if self.threat.steps == 0:
             return project(start, batch.x, self.threat.eps)
         with frozen(model, self.mode), torch.no_grad():
@@ -165,9 +191,7 @@ class TRADES(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the TRADES loss; clean, adversarial and clean forwards in train mode, as published."""
-        if self.settings.options.get("logging_pass", False):
-            with torch.no_grad():
-                model(batch.x)
+        self.log(model, batch)
         x_adv = self.attack(model, batch)
         clean = model(batch.x).float()
         adversarial = model(x_adv).float()
@@ -176,11 +200,47 @@ class TRADES(Objective):
         return functional.cross_entropy(clean, batch.y) + self.settings.beta * robust
 
 
+class MART(Objective):
+    """Misclassification-aware training on PGD examples (Wang et al., ICLR 2020): `mart_loss` at beta.
+
+    Options: `start`, `normal` (default, as published) or `uniform`; `logging_pass` as for TRADES.
+    """
+
+    name = "mart"
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the MART loss; clean and adversarial forwards in train mode, clean first, as published."""
+        self.log(model, batch)
+        start = self.start(batch, self.settings.options.get("start", "normal"))
+        x_adv = pgd(model, batch.x, batch.y, start=start, mode=self.mode, **vars(self.threat))
+        return mart_loss(model(batch.x).float(), model(x_adv).float(), batch.y, self.settings.beta)
+
+
+def mart_loss(clean: Tensor, adversarial: Tensor, y: Tensor, beta: float) -> Tensor:
+    """Return BCE(f(x'), y) + beta mean_i KL(f(x_i) || f(x'_i)) (1 - f_y(x_i)), differentiable in both logits.
+
+    BCE adds the margin to the likeliest wrong class to the cross-entropy. The small constants are the published
+    code's, and keep both logarithms finite.
+
+    Args:
+        clean: logits of clean images, float32 [B, classes].
+        adversarial: logits of adversarial images, float32 [B, classes].
+        y: labels, int64 [B].
+        beta: weight of the second term.
+    """
+    p, p_adv = functional.softmax(clean, dim=1), functional.softmax(adversarial, dim=1)
+    wrong = p_adv.scatter(1, y[:, None], -1.0).argmax(dim=1, keepdim=True)
+    margin = -torch.log(1.0001 - p_adv.gather(1, wrong) + 1e-12).mean()
+    divergence = (p * (functional.log_softmax(clean, dim=1) - torch.log(p_adv + 1e-12))).sum(dim=1)
+    unsure = 1.0000001 - p.gather(1, y[:, None])[:, 0]
+    return functional.cross_entropy(adversarial, y) + margin + beta * (divergence * unsure).mean()
+
+
 class Distillation(Objective):
     """(1 - a) CE + a T^2 KL to a teacher (Hinton et al., 2015; the combination is a reconstruction).
 
-    Options: `temperature` 4, `weight` 0.9, `adversarial` (default False: clean student input; True: the student sees
-    PGD examples, the teacher the clean image).
+    Options: `temperature` 4, `weight` a = 0.9 (1: labels are not used), `adversarial` (default False: clean student
+    input; True: the student sees PGD examples, the teacher the clean image).
 
     Raises:
         ValueError: the phase has no teacher.
@@ -203,10 +263,12 @@ class Distillation(Objective):
             target = self.teacher(batch.x).float()
         logits = model(x).float()
         soft = kl_to(target / temperature, logits / temperature) / len(batch.y)
+        if weight == 1:
+            return temperature**2 * soft  # labels are not looked at
         hard = functional.cross_entropy(logits, batch.y)
         return (1 - weight) * hard + weight * temperature**2 * soft
 
 
 BUILTIN: dict[str, type[Objective]] = {
-    objective.name: objective for objective in (Natural, PGD, FastFGSM, TRADES, Distillation)
+    objective.name: objective for objective in (Natural, PGD, FastFGSM, TRADES, MART, Distillation)
 }

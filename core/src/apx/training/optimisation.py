@@ -47,8 +47,13 @@ def learning_rate(settings: TrainSettings, epoch: int, fraction: float = 0.0) ->
     `cosine` anneals from lr to 0 per epoch; `shifted-cosine` is HYDRA's lr/2 (1 + cos(pi (e - 1) / E)), which starts
     just below lr and never reaches 0; `step` decays at milestones (fractions of the phase, the epoch reached counts);
     `cyclic` rises from 0 to lr at `cyclic_peak` and falls back linearly, within epochs (Wong et al., ICLR 2020).
+    With `lr_period` all of this is within a period, which starts again. In warm-up epochs e < W the rate is
+    warmup_lr + e (lr - warmup_lr) / W instead.
     """
-    total = max(settings.epochs, 1)
+    if epoch < settings.warmup_epochs:
+        return settings.warmup_lr + epoch * (settings.lr - settings.warmup_lr) / settings.warmup_epochs
+    total = max(settings.lr_period or settings.epochs, 1)
+    epoch = epoch % total if settings.lr_period else epoch
     if settings.lr_schedule == "constant":
         return settings.lr
     if settings.lr_schedule == "cosine":

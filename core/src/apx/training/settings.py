@@ -24,11 +24,11 @@ class TrainSettings(BaseModel):
     epochs: int = Field(100, ge=0)
     batch_size: int = Field(128, ge=1)
 
-    objective: str = Field("trades", description="what the phase minimises: nat, pgd, fgsm-rs, trades, kd, ...")
+    objective: str = Field("trades", description="what the phase minimises: nat, pgd, fgsm-rs, trades, mart, kd, ...")
     eps: Radius | None = Field(None, description="training radius; the dataset's threat where None")
     alpha: Radius | None = Field(None, description="attack step; 2.5 eps / steps (at most eps) where None")
     steps: int = Field(10, ge=0, description="attack steps")
-    beta: float = Field(6.0, ge=0, description="weight of the robust term (TRADES)")
+    beta: float = Field(6.0, ge=0, description="weight of the robust term (TRADES, MART)")
     attack_bn: Literal["eval", "train"] | None = Field(None, description="the objective's own where None")
     options: dict[str, Any] = Field(default_factory=dict, description="further options of the objective")
 
@@ -43,15 +43,30 @@ class TrainSettings(BaseModel):
     lr_decay: float = Field(0.1, gt=0, description="factor at each milestone")
     cyclic_peak: float = Field(0.5, gt=0, lt=1, description="where a cyclic schedule peaks, as a fraction")
 
+    lr_period: int | None = Field(None, ge=1, description="epochs after which the schedule starts again; None: never")
+    warmup_epochs: int = Field(0, ge=0, description="first epochs, in which the rate rises linearly from warmup_lr")
+    warmup_lr: float = Field(0.0, ge=0, description="rate of the first warm-up epoch")
+
     augment: bool = True
     handover: Literal["last", "best"] = Field("last", description="state handed on: last epoch or best on validation")
     val_steps: int = Field(10, ge=0, description="PGD steps when `best` is judged on validation data")
 
 
 def scaled(settings: TrainSettings, factor: float) -> TrainSettings:
-    """Return the settings with `factor` times the epochs (rounded, at least 1 unless there were none)."""
-    epochs = max(1, round(settings.epochs * factor)) if settings.epochs else 0
-    return settings.model_copy(update={"epochs": epochs})
+    """Return the settings with `factor` times the epochs, the schedule's period and the warm-up.
+
+    Epochs and period are rounded and at least 1 where there were any; a warm-up may vanish.
+    """
+    changed: dict[str, Any] = {"epochs": at_least_one(settings.epochs * factor) if settings.epochs else 0}
+    if settings.lr_period is not None:
+        changed["lr_period"] = at_least_one(settings.lr_period * factor)
+    changed["warmup_epochs"] = round(settings.warmup_epochs * factor)
+    return settings.model_copy(update=changed)
+
+
+def at_least_one(epochs: float) -> int:
+    """Return the nearest whole number of epochs, at least 1."""
+    return max(1, round(epochs))
 
 
 Settings = TypeVar("Settings", bound=BaseModel)

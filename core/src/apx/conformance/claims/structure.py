@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
-from ...specifics import Filters, structure_of
+from ...cost import macs_by_channel_share, output_positions
+from ...specifics import Channels, Filters, structure_of
 from ..trial import Trial
-from ..units import broken_units, costs, judged_structure, layer_mask
+from ..units import broken_units, costs, counts, judged_structure, layer_mask
 from ..verdict import Verdict, percent
 
 TOLERANCE = 0.02  # of the total, where rates are learned or searched and cannot be counted beforehand
@@ -32,20 +33,58 @@ def granularity(trial: Trial) -> Verdict:
 def sparsity(trial: Trial) -> Verdict:
     """Judge whether the masks reach the requested sparsity, in the variant's own unit and over its own layers.
 
-    Within one unit per layer; within 2 % of the total where rates are learned or searched, if that is more.
+    Within one unit per layer; within 2 % of the total where rates are learned or searched, if that is more. Learned
+    or searched shares of channels are judged by the multiply-adds that the asked share would leave everywhere. Where
+    the request is for the first cut (`sparsity_at`), that is judged, over all weights, and the end is told.
     """
+    variant = trial.subject.variant
+    if variant.sparsity_at == "start":
+        return _first_cut(trial)
+    if variant.budget in ("learned", "searched") and variant.sparsity_unit == "channels":
+        return _channel_budget(trial)
     requested = trial.subject.settings.sparsity
     counted, unit_worth = costs(trial, judged_structure(trial))
     total = sum(count.total * count.worth for count in counted.values())
     removed = sum((count.total - count.kept) * count.worth for count in counted.values())
     allowed = _allowed(trial, total, unit_worth)
-    unit = trial.subject.variant.sparsity_unit
     return Verdict(
         "sparsity",
-        f"{percent(requested)} of the {unit} removed",
+        f"{percent(requested)} of the {variant.sparsity_unit} removed",
         f"{percent(removed / total)} ({removed:.0f} of {total:.0f}; allowed to be off by {allowed:.0f})",
         abs(removed - requested * total) <= allowed + 1e-6,
     )
+
+
+def _first_cut(trial: Trial) -> Verdict:
+    requested, names = trial.subject.settings.sparsity, trial.names
+    sparse = [seen for seen in trial.observations if seen.own and seen.kept < seen.total]
+    claimed = f"{percent(requested)} of the weights removed at first"
+    if not sparse:
+        return Verdict("sparsity", claimed, "nothing was ever removed", False)
+    first, last = sparse[0], sparse[-1]
+    prunable = sum(layer_mask(trial, name).numel() for name in names)
+    observed = (
+        f"{percent((first.total - first.kept) / prunable)}, at the end {percent((last.total - last.kept) / prunable)}"
+    )
+    off = abs(first.total - first.kept - requested * prunable)
+    return Verdict("sparsity", claimed, observed, off <= max(TOLERANCE * prunable, len(names)))
+
+
+def _channel_budget(trial: Trial) -> Verdict:
+    requested = trial.subject.settings.sparsity
+    shapes = {name: tuple(layer_mask(trial, name).shape) for name in trial.names}
+    positions = output_positions(trial.module, trial.example)
+    kept = {name: count.kept / count.total for name, count in counts(trial, Channels()).items()}
+    asked = {name: max(1, round((1 - requested) * shape[1])) / shape[1] for name, shape in shapes.items()}
+    dense = macs_by_channel_share(shapes, positions, dict.fromkeys(shapes, 1.0))
+    left, wanted = (macs_by_channel_share(shapes, positions, shares) for shares in (kept, asked))
+    claimed = f"the multiply-adds of {percent(requested)} of the channels removed everywhere, {percent(wanted / dense)}"
+    one_unit = max(
+        macs_by_channel_share(shapes, positions, asked | {name: asked[name] + 1 / shapes[name][1]}) - wanted
+        for name in shapes
+    )
+    allowed = max(TOLERANCE * dense, one_unit)
+    return Verdict("sparsity", claimed, f"{percent(left / dense)} left", abs(left - wanted) <= allowed)
 
 
 def living(trial: Trial, name: str) -> Tensor:
