@@ -8,12 +8,17 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional
 
 from apx import MaskedModel, Method, Run, entry, load_method
 from apx.datasets import Dataset, Split
 from apx.run.context import Observer
 from apx.run.request import Request, build_settings, choose_variant
-from apx.training.trainer import Environment
+from apx.training.dynamics import Dynamics
+from apx.training.objectives import Batch, Objective
+from apx.training.optimisation import Parameters
+from apx.training.settings import TrainSettings
+from apx.training.trainer import Environment, Hooks, Trainer
 
 CLASSES = 3
 
@@ -115,3 +120,64 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str], tuple[dict[str, Te
             return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 - not a dict
 
     return read
+
+
+class Given(Objective):
+    """The loss of given batches, one per step: no attack and no data order of its own."""
+
+    name = "given"
+
+    def __init__(self, settings: TrainSettings, environment: Environment, losses: Sequence[Callable]) -> None:
+        super().__init__(settings, environment.threat(settings))
+        self._losses = iter(losses)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the next batch's loss."""
+        return next(self._losses)(model)
+
+
+@pytest.fixture
+def given_steps() -> Callable[..., list[tuple[float, dict[str, Tensor]]]]:
+    """Return a trainer on given batches: `given_steps(model, x, y, settings)`, with x [steps, B, ...], y [steps, B].
+
+    The steps are the real trainer's. For each one comes (loss, state of the model after it), reparametrisations'
+    parameters included. `losses`, functions of the model, replace the cross-entropy.
+    """
+
+    def run(
+        model: MaskedModel,
+        x: Tensor,
+        y: Tensor,
+        settings: Mapping[str, Any],
+        *,
+        dynamics: Dynamics | None = None,
+        parameters: Parameters | None = None,
+        losses: Sequence[Callable[[nn.Module], Tensor]] | None = None,
+    ) -> list[tuple[float, dict[str, Tensor]]]:
+        def cross_entropy(number: int) -> Callable[[nn.Module], Tensor]:
+            return lambda model: functional.cross_entropy(model(x[number]).float(), y[number])
+
+        steps = len(x)
+        seen: list[tuple[float, dict[str, Tensor]]] = []
+
+        def keep(model: MaskedModel, epoch: int, number: int, steps: int, loss: float) -> None:
+            state = {f"module.{name}": tensor for name, tensor in model.folded_state().items()}
+            state |= {f"own.{name}": tensor for name, tensor in model.reparametrisations.state_dict().items()}
+            seen.append((loss, {name: tensor.clone() for name, tensor in state.items()}))
+
+        chosen = TrainSettings(epochs=1, batch_size=8, augment=False).model_copy(update=dict(settings))
+        data = Dataset("given", split(8 * steps, 1), split(6, 2), split(6, 3), num_classes=CLASSES, threat_eps=0.1)
+        environment = Environment(data, 0, torch.device("cpu"))
+        Trainer(
+            model=model,
+            settings=chosen,
+            environment=environment,
+            phase="given",
+            objective=Given(chosen, environment, losses or [cross_entropy(number) for number in range(steps)]),
+            parameters=parameters,
+            dynamics=dynamics or Dynamics(),
+            hooks=Hooks(step=keep),
+        ).fit()
+        return seen
+
+    return run

@@ -1,4 +1,4 @@
-"""Which batch norm belongs to which convolution, found by running the network once."""
+"""Which batch norm belongs to which convolution or linear layer, found by running the network once."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def batch_norm_followers(module: nn.Module, example: Tensor) -> dict[str, str]:
-    """Map each convolution to the batch norm that reads its output directly, by module name.
+    """Map each convolution and linear layer to the batch norm that reads its output directly, by module name.
 
     A batch norm behind an addition or a concatenation (pre-activation networks) has no single producer and is not
     listed. The network runs once in eval mode on `example` [B, C, H, W]; mode and buffers stay as they are.
@@ -31,7 +31,7 @@ def batch_norm_followers(module: nn.Module, example: Tensor) -> dict[str, str]:
 
     handles = []
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
             handles.append(layer.register_forward_hook(lambda m, i, o, n=name: produced(n, o)))
         elif isinstance(layer, _BatchNorm):
             handles.append(layer.register_forward_pre_hook(lambda m, i, n=name: consumed(n, i[0])))
@@ -49,7 +49,7 @@ def batch_norm_followers(module: nn.Module, example: Tensor) -> dict[str, str]:
 
 
 def couple_filters(module: nn.Module, filters: Mapping[str, Tensor], example: Tensor) -> Masks:
-    """Extend filter masks by what belongs to a removed filter: conv bias, and gamma, beta, running mean of its BN.
+    """Extend filter masks by what belongs to a removed filter: bias, and gamma, beta, running mean of its BN.
 
     Args:
         module: the network.

@@ -90,6 +90,10 @@ class Method(ABC):
         """Return the network whose robustness is measured, where it differs from the exported one (noise layers)."""
         return exported
 
+    def targets(self, run: "Run") -> list[float]:
+        """Return the sparsity of each pruning step, increasing; override where the paper's steps are its own."""
+        return run.targets()
+
     def scores(self, model: "MaskedModel") -> Mapping[str, Tensor] | None:
         """Return the scores behind the masks, one per unit, before any masking, for the conformance check.
 
@@ -134,13 +138,17 @@ class AfterTraining(Method):
         """Pretrain (or load the cached dense model), prune, finetune."""
         run.pretrain(model, self.dense_settings())
         self.prepare(model, run)
-        targets = run.targets()
+        targets = self.targets(run)
         for number, target in enumerate(targets, start=1):
             last = number == len(targets)
             prefix = "" if len(targets) == 1 else f"round-{number}/"
             run.prune(f"{prefix}prune", model, self.prune, target)
             settings = self.settings.finetune if last else self.retrain_settings()  # type: ignore[attr-defined]
-            run.train("finetune" if last else f"{prefix}retrain", model, settings)
+            run.train("finetune" if last else f"{prefix}retrain", model, settings, teacher=self.teacher(model, run))
+
+    def teacher(self, model: "MaskedModel", run: "Run") -> nn.Module | None:
+        """Return the teacher of a finetuning that distils, remade from what survives a kill; none by default."""
+        return None
 
     def retrain_settings(self) -> TrainSettings:
         """Return the short training between two rounds: a fifth of the finetuning."""
@@ -164,11 +172,15 @@ class BeforeTraining(Method):
     def execute(self, model: "MaskedModel", run: "Run") -> None:
         """Prune, then train what is left."""
         self.prepare(model, run)
-        targets = run.targets()
+        targets = self.targets(run)
         for number, target in enumerate(targets, start=1):
             prefix = "" if len(targets) == 1 else f"round-{number}/"
             run.prune(f"{prefix}prune", model, self.prune, target)
-        run.train("train", model, self.settings.train)  # type: ignore[attr-defined]
+        run.train("train", model, self.settings.train, dynamics=self.dynamics(model, run))  # type: ignore[attr-defined]
+
+    def dynamics(self, model: "MaskedModel", run: "Run") -> Dynamics | None:
+        """Return hooks of the training that follows, which may not move masks; none by default."""
+        return None
 
 
 class DuringTraining(Method):
@@ -186,5 +198,5 @@ class DuringTraining(Method):
     def execute(self, model: "MaskedModel", run: "Run") -> None:
         """Train under the method's dynamics."""
         self.prepare(model, run)
-        with run.targeting(run.targets()[-1]):
+        with run.targeting(self.targets(run)[-1]):
             run.train("train", model, self.settings.train, dynamics=self.dynamics(model, run))  # type: ignore[attr-defined]

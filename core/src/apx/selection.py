@@ -59,6 +59,17 @@ def keep_highest_global(scores: Mapping[str, Tensor], kept: int, *, at_least: in
     return {name: part.view(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
+def above_percentile(scores: Tensor, sparsity: float) -> Tensor:
+    """Return 1[s > the 100 sparsity-th percentile], numpy's linear interpolation: how much official code prunes.
+
+    Of n distinct scores n - 1 - floor(sparsity (n - 1)) stay, up to one off `keep_highest`'s count; of scores tied at
+    the percentile none.
+    """
+    flat = scores.detach().reshape(-1)
+    rank = pruned_count(sparsity, flat.numel() - 1) + 1  # what lies above it lies above the interpolated value as well
+    return (flat > order_statistic(flat, rank)).view(scores.shape)
+
+
 def order_statistic(scores: Tensor, rank: int) -> Tensor:
     """Return the `rank`-th smallest of `scores` (1-based) as a 0-dim tensor.
 

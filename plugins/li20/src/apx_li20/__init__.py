@@ -1,5 +1,18 @@
-"""Li20 (Li et al., 2020).
+"""Li20 as an apx plugin."""
 
-Boosting tickets: a short FGSM training at a small learning rate finds a global mask over layer-normalised
-magnitudes; the weights are rewound and trained with PGD at a large rate.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apx import hookimpl
+
+if TYPE_CHECKING:
+    from apx import Method
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import Li20
+
+    return [Li20]
