@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,42 @@ class HonestDuring(DuringTraining):
                     model.set_masks(masks_of(Magnitude(), model, run))
 
         return PruneInTheMiddle()
+
+
+class HonestAboutItsStart(DuringTraining):
+    """Cuts to the asked sparsity at first and goes on from there, as its variant says (`sparsity_at`)."""
+
+    slug = "honest-start"
+    Settings = OnePhase
+    settings: OnePhase
+    first: ClassVar[float] = 1.0  # of the asked sparsity
+
+    def dynamics(self, model: MaskedModel, run: Run) -> Dynamics:
+        masks_of, asked, first = masks_by, run.target, self.first
+
+        class PruneOn(Dynamics):
+            def epoch_start(self, model: MaskedModel, epoch: int) -> None:
+                with run.targeting(asked * first if epoch == 0 else (1 + asked) / 2):
+                    model.set_masks(masks_of(Magnitude(), model, run, Local()))
+
+        return PruneOn()
+
+
+class StartsTooDense(HonestAboutItsStart):
+    first = 0.5
+
+
+class HonestAboutChannels(Honest):
+    """Keeps the asked share of channels everywhere, whatever a learned rate might be."""
+
+    def prune(self, model: MaskedModel, run: Run) -> Masks:
+        return masks_by(Magnitude(), model, run, Local())
+
+
+class PrunesTooManyChannels(HonestAboutChannels):
+    def prune(self, model: MaskedModel, run: Run) -> Masks:
+        with run.targeting((1 + run.target) / 2):
+            return super().prune(model, run)
 
 
 class HonestBefore(BeforeTraining):

@@ -17,6 +17,8 @@ US = Variant("US", "weights", "1S", "L", "uniform", "weights")
 ITERATIVE = replace(US, schedule="IT")
 GLOBAL = replace(US, locality="G", budget="global")
 FILTERS = Variant("S", "filters", "1S", "L", "uniform", "filters", excluded_layers=("classifier",))
+CHANNELS = Variant("S", "channels", "1S", "G", "learned", "channels")
+START = Variant("US", "weights", "IT", "L", "learned", "weights", sparsity_at="start")
 
 
 def check_one(method: type[Method], variant: Variant, network: str = "plain") -> Report:
@@ -34,6 +36,9 @@ def check_one(method: type[Method], variant: Variant, network: str = "plain") ->
         (lies.Honest, replace(US, budget="fixed-nonuniform")),
         (lies.Honest, replace(FILTERS, granularity="kernels", sparsity_unit="kernels")),
         (lies.Honest, replace(FILTERS, sparsity_unit="macs")),
+        (lies.Honest, replace(FILTERS, granularity="columns", sparsity_unit="weights")),
+        (lies.HonestAboutChannels, CHANNELS),
+        (lies.HonestAboutItsStart, START),
         (lies.Honest, replace(GLOBAL, budget="learned")),
         (lies.HonestDuring, US),
         (lies.HonestBefore, US),
@@ -58,6 +63,9 @@ LIES = [
     (lies.RanksGlobally, US, "locality"),
     (lies.RanksGlobally, replace(US, budget="fixed-nonuniform"), "locality"),
     (lies.RanksLocally, GLOBAL, "locality"),
+    (lies.PrunesTooManyChannels, CHANNELS, "sparsity"),
+    (lies.StartsTooDense, START, "sparsity"),
+    (lies.HonestAboutItsStart, replace(START, sparsity_at="end"), "sparsity"),
     (lies.RanksLocallyInSilence, GLOBAL, "locality"),
     (lies.HandsOverMaskedScores, GLOBAL, "locality"),
     (lies.ThinsFilters, FILTERS, "granularity"),

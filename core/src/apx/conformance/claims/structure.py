@@ -33,7 +33,8 @@ def granularity(trial: Trial) -> Verdict:
 def sparsity(trial: Trial) -> Verdict:
     """Judge whether the masks reach the requested sparsity, in the variant's own unit and over its own layers.
 
-    Within one unit per layer; within 2 % of the total where rates are learned or searched, if that is more. Learned
+    Within one unit per layer, and one per bias where biases compete with single weights for the budget (each may go
+    or stay in a weight's place); within 2 % of the total where rates are learned or searched, if that is more. Learned
     or searched shares of channels are judged by the multiply-adds that the asked share would leave everywhere. Where
     the request is for the first cut (`sparsity_at`), that is judged, over all weights, and the end is told.
     """
@@ -95,6 +96,13 @@ def living(trial: Trial, name: str) -> Tensor:
 
 
 def _allowed(trial: Trial, total: float, unit_worth: dict[str, float]) -> float:
-    by_counting = sum(unit_worth.values())
+    by_counting = sum(unit_worth.values()) + _competing_biases(trial)
     moving = trial.subject.variant.budget in ("learned", "searched")
     return max(TOLERANCE * total, by_counting) if moving else by_counting
+
+
+def _competing_biases(trial: Trial) -> int:
+    if trial.subject.variant.granularity != "weights":
+        return 0
+    names = [name.removesuffix("weight") + "bias" for name in trial.names]
+    return sum(trial.masks[name].numel() for name in names if name in trial.masks)
