@@ -9,7 +9,7 @@ from torch import Tensor
 
 from apx import DuringTraining, Dynamics, MaskedModel, Masks, MethodSettings, Run, TrainSettings, UserError, Variant
 from apx.masks import weight_names
-from apx.selection import order_statistic
+from apx.selection import keep_highest, order_statistic
 from apx.specifics import masks_from_units
 from apx.training import quick
 from apx.training.settings import with_options
@@ -148,7 +148,8 @@ class PruneOnce(Dynamics):
 def official_units(scores: Mapping[str, Tensor], ratio: float, *, keep_one: bool) -> dict[str, Tensor]:
     """Return the official unit masks: 1 where a score reaches the (round(ratio N) + 1)-th smallest of all.
 
-    Tied scores stay, so that fewer units may go than asked; with `keep_one` a layer keeps its largest score.
+    Tied scores stay, so that fewer units may go than asked; with `keep_one` a layer keeps its largest score
+    (the last of tied ones).
 
     Raises:
         UserError: the ratio rounds to all units, for which the official threshold does not exist.
@@ -162,6 +163,6 @@ def official_units(scores: Mapping[str, Tensor], ratio: float, *, keep_one: bool
     for name, score in scores.items():
         kept = score >= threshold
         if keep_one and not kept.any():
-            kept = torch.zeros_like(kept).index_fill(0, score.argmax(), True)
+            kept = keep_highest(score, 1)
         units[name] = kept
     return units
