@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from click.testing import Result
 
 from apx import registry
+from apx_cli.output import setting_value
 
 Apx = Callable[..., Result]
 METHODS = len(registry.entries())
@@ -88,6 +90,40 @@ def test_show_prints_both_blocks_and_why_they_differ(apx: Apx) -> None:
     assert document["survey"]["schedules"] == ["IT"]
     assert document["implements"]["variants"][0]["schedule"] == "1S"
     assert document["distribution"] == "apx-robustbird"
+
+
+def test_show_prints_the_papers_settings_with_their_sources(apx: Apx) -> None:
+    shown = apx("show", "robustbird").stdout
+    rows = [line.split(maxsplit=1) for line in shown.partition("Settings of --preset paper")[2].splitlines()]
+    values = {row[0]: " ".join(row[1].split()) for row in rows if len(row) == 2}
+    assert values["train.eps"] == "8/255 official code, Robust-Bird/train_eb.py"
+    assert values["train.milestones"] == "[0.25, 0.75] official code, Robust-Bird/train_eb.py"
+    assert values["train.lr"].startswith("(svhn) 0.01 apx: no official setting")  # the row behind the general one
+    document = json.loads(apx("show", "robustbird", "--json").stdout)
+    assert document["implements"]["hyperparameters"][0]["settings"]["train.epochs"] == 200
+    assert "--preset paper" not in apx("show", "bcs-p").stdout or registry.entry("bcs-p").hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (8 / 255, "8/255"),
+        ("8/255", "8/255"),
+        (0.031, "0.031"),
+        (0.2, "0.2"),  # and not 51/255
+        (5e-4, "0.0005"),
+        (6.0, "6"),
+        (1 / 3, "0.3333333333333333"),
+        (128, "128"),
+        (True, "true"),
+        (None, "default"),
+        ([0.5, 0.75], "[0.5, 0.75]"),
+        ({"start": "none"}, '{"start": "none"}'),
+        ("sgd", "sgd"),
+    ],
+)
+def test_a_setting_reads_as_one_would_type_it(value: Any, text: str) -> None:
+    assert setting_value(value) == text
 
 
 def test_show_prints_a_method_outside_the_survey(apx: Apx) -> None:

@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from apx.architectures import BUILTIN, Normalisation, build, normalisation_of
 from apx.errors import UserError
+from apx.masks import prunable_layers
 
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -66,11 +67,34 @@ def vgg_linear_layout() -> dict[str, tuple[int, ...]]:
     return vgg_features() | {"classifier.weight": (10, 512), "classifier.bias": (10,)}
 
 
-CANONICAL = [  # tensors, parameters, convolution and linear weights as recorded from the published checkpoints
+def vgg_mlp_layout() -> dict[str, tuple[int, ...]]:
+    head = {"classifier.0.weight": (512, 512), "classifier.0.bias": (512,), **batch_norm("classifier.1", 512)}
+    return vgg_features() | head | {"classifier.3.weight": (10, 512), "classifier.3.bias": (10,)}
+
+
+def wide_layout(factor: int) -> dict[str, tuple[int, ...]]:
+    layout: dict[str, tuple[int, ...]] = {"conv1.weight": (16, 3, 3, 3)}
+    c_in = 16
+    for stage, c_out in enumerate((16 * factor, 32 * factor, 64 * factor), start=1):
+        for block in range(4):
+            at = f"block{stage}.layer.{block}"
+            layout |= {**batch_norm(f"{at}.bn1", c_in), f"{at}.conv1.weight": (c_out, c_in, 3, 3)}
+            layout |= {**batch_norm(f"{at}.bn2", c_out), f"{at}.conv2.weight": (c_out, c_out, 3, 3)}
+            if c_in != c_out:
+                layout[f"{at}.convShortcut.weight"] = (c_out, c_in, 1, 1)
+            c_in = c_out
+    return layout | {**batch_norm("bn1", c_in), "fc.weight": (10, c_in), "fc.bias": (10,)}
+
+
+CANONICAL = [  # tensors, parameters, convolution and linear weights, counted in published checkpoints or official code
     ("resnet18", resnet_layout(), 122, 11_173_962, 11_164_352),
     ("preact_resnet18", preact_layout(), 107, 11_172_170, 11_164_352),
     ("vgg16", vgg_layout(), 84, 15_311_818, 15_302_848),
     ("vgg16_bn_linear", vgg_linear_layout(), 80, 14_724_042, 14_715_584),
+    ("vgg16_bn_linear_avg", vgg_linear_layout(), 80, 14_724_042, 14_715_584),
+    ("vgg16_bn_mlp512", vgg_mlp_layout(), 87, 14_987_722, 14_977_728),
+    ("wrn-28-4", wide_layout(4), 155, 5_849_050, 5_841_840),
+    ("wrn-28-10", wide_layout(10), 155, 36_479_194, 36_461_232),
 ]
 
 
@@ -110,6 +134,47 @@ def test_a_deep_copy_computes_the_same_and_does_not_follow(name):
     assert torch.equal(logits(twin, 32, channels=1), before)
 
 
+@pytest.mark.parametrize("name", [name for name in BUILTIN if name.startswith("vgg")])
+def test_the_last_pool_of_vgg_is_the_published_one_at_32x32(name):
+    model = build(name, num_classes=4, width=2).eval()
+    x = torch.rand(3, 3, 32, 32)
+    features = model.features(x)  # [3, 16, 2, 2]
+    pooled = {
+        "vgg16": features,
+        "vgg16_bn_linear": nn.functional.max_pool2d(features, 2),
+        "vgg16_bn_linear_avg": nn.functional.avg_pool2d(features, 2),
+        "vgg16_bn_mlp512": nn.functional.avg_pool2d(features, 2),
+    }
+    torch.testing.assert_close(model(x), model.classifier(pooled[name].flatten(1)))
+
+
+def test_a_wide_block_projects_what_is_activated_and_passes_on_what_is_not():
+    block1 = build("wrn-28-4", num_classes=4, width=2).block1.layer.eval()
+    x = torch.randn(3, 2, 6, 6)
+    with torch.no_grad():
+        for block in block1:
+            block.conv2.weight.zero_()  # leaves the shortcut alone
+        projected = block1[0].convShortcut(block1[0].bn1(x).relu())
+        assert torch.equal(block1(x), projected)
+
+
+@pytest.mark.parametrize(
+    ("name", "shortcuts"), [("resnet18", 3), ("preact_resnet18", 3), ("wrn-28-4", 3), ("wrn-28-10", 3), ("vgg16", 0)]
+)
+def test_shortcuts_are_found_by_their_names(name, shortcuts):
+    model = build(name, num_classes=10, width=2)
+    left_out = prunable_layers(model).keys() - prunable_layers(model, ["shortcut"]).keys()
+    assert len(left_out) == shortcuts
+    assert all(model.get_submodule(layer).kernel_size == (1, 1) for layer in left_out)
+
+
+def test_a_wide_networks_weights_start_at_hes_scale_over_what_they_feed():
+    model = build("wrn-28-4", num_classes=10)
+    weight = model.get_parameter("block2.layer.0.conv1.weight")  # [128, 64, 3, 3]
+    assert float(weight.detach().std()) == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
+    assert (model.fc.bias == 0).all()
+
+
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 8])
 def test_the_pool_of_vgg_is_the_adaptive_one(side):
     model = build("vgg16", num_classes=2, width=1)
@@ -122,15 +187,27 @@ def test_the_pool_of_vgg_is_the_adaptive_one(side):
 def test_width_scales_every_layer():
     assert build("vgg16", num_classes=10, width=16).state_dict()["classifier.0.weight"].shape == (64, 512)
     assert build("resnet18", num_classes=10, width=16).state_dict()["linear.weight"].shape == (10, 128)
+    assert build("vgg16_bn_mlp512", num_classes=10, width=16).state_dict()["classifier.0.weight"].shape == (128, 128)
+    assert build("wrn-28-10", num_classes=10, width=2).state_dict()["fc.weight"].shape == (10, 80)
     assert build("cnn-small", num_classes=10, width=8).state_dict()["5.weight"].shape == (50, 16 * 64)
     with pytest.raises(UserError, match="width 0"):
         build("resnet18", num_classes=10, width=0)
 
 
-@pytest.mark.parametrize(("name", "size"), [("vgg16", 15), ("vgg16_bn_linear", 16), ("cnn-small", 3)])
-def test_images_too_small_are_refused(name, size):
-    with pytest.raises(UserError, match=f"{name} needs images of at least"):
-        build(name, num_classes=10, image_size=size)
+LEAST = {"vgg16": 16, "vgg16_bn_linear": 32, "vgg16_bn_linear_avg": 16, "vgg16_bn_mlp512": 16, "cnn-small": 4}
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+def test_the_smallest_images_give_logits(name):
+    least = LEAST.get(name, 4)
+    assert logits(build(name, num_classes=7, image_size=least, width=2), least).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_images_too_small_are_refused(name):
+    least = LEAST[name]
+    with pytest.raises(UserError, match=f"{name} needs images of at least {least}x{least} pixels, these have"):
+        build(name, num_classes=10, image_size=least - 1)
 
 
 def test_unknown_names_get_the_nearest_and_all_allowed():

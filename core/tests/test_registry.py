@@ -128,6 +128,27 @@ def test_a_strangers_plugin_is_listed_without_being_imported(install: Install) -
     assert faults_of("stranger") == []
 
 
+def test_hyperparameters_are_read_without_the_plugin_and_later_groups_win(install: Install) -> None:
+    document = entry_document("mine")
+    document["implements"]["hyperparameters"] = [
+        {"source": "table 1", "settings": {"finetune.lr": 0.1, "pretrain.lr": 0.2, "rank": 3}},
+        {"source": "table 2", "datasets": ["svhn"], "architectures": ["vgg16"], "settings": {"pretrain.lr": 0.3}},
+        {"source": "the code", "settings": {"finetune.lr": 0.4, "finetune.eps": "8/255"}},
+    ]
+    install("stranger", document=document, init="raise RuntimeError('imported')")
+    found = registry.entry("mine").hyperparameters
+    assert [(one.setting, one.value, one.source, one.datasets + one.architectures) for one in found] == [
+        ("rank", 3, "table 1", ()),
+        ("finetune.lr", 0.4, "the code", ()),
+        ("finetune.eps", "8/255", "the code", ()),
+        ("pretrain.lr", 0.2, "table 1", ()),
+        ("pretrain.lr", 0.3, "table 2", ("svhn", "vgg16")),
+    ]
+    assert registry.values_for(found, "svhn", "vgg16")["pretrain.lr"] == 0.3
+    assert registry.values_for(found, "svhn", "resnet18")["pretrain.lr"] == 0.2
+    assert registry.values_for(found, "cifar10", "vgg16")["pretrain.lr"] == 0.2
+
+
 def test_a_strangers_method_loads_and_its_hooks_are_merged(install: Install) -> None:
     hooks = GOOD + "\n@hookimpl\ndef apx_datasets():\n    return {'blobs': lambda data_dir: None}\n"
     install("stranger", document=entry_document("mine"), init=hooks, method=METHOD.format(slug="mine"))

@@ -177,6 +177,9 @@ def test_a_depthwise_channel_goes_with_the_filter_before_it():
         ("vgg16", 16),
         ("vgg16", 32),
         ("vgg16_bn_linear", 32),
+        ("vgg16_bn_linear_avg", 16),
+        ("vgg16_bn_mlp512", 16),
+        ("wrn-28-4", 16),
     ],
 )
 def test_the_architectures(arch, size):
@@ -189,6 +192,30 @@ def test_the_architectures(arch, size):
     assert report.filters_removed > 0
     if arch.startswith(("vgg", "cnn")):
         assert report.kept_coupled_filters == report.kept_constant_channels == 0
+
+
+def test_a_wide_residual_network_loses_what_a_whole_stage_does_without():
+    x = torch.rand(2, 3, 16, 16)
+    net = trained(build("wrn-28-4", num_classes=5, width=2))
+    writers = [f"block2.layer.{block}.conv2" for block in range(4)] + ["block2.layer.0.convShortcut"]
+    dead = {name: [0, 3] for name in (*writers, "block2.layer.1.conv1")}
+    report = shrink(kill(net, dead, norms=False, example=x), x)
+    assert report.filters_removed == 0  # what batch norm makes of zero is read
+    with torch.no_grad():
+        for norm in ("block2.layer.1.bn1", "block2.layer.2.bn1", "block2.layer.3.bn1", "block3.layer.0.bn1"):
+            net.get_parameter(f"{norm}.bias")[[0, 3]] = -9
+    report = shrink(kill(net, {"block2.layer.1.conv1": [0, 3]}, example=x), x)
+    assert report.filters_removed == 2 * len(writers) + 2
+    assert report.channels["block3.layer.0.convShortcut"] == (32, 14)
+    assert same(net, report.module, x)
+
+
+def test_a_hidden_neuron_goes_with_its_batch_norm():
+    x = torch.rand(2, 3, 16, 16)
+    net = trained(build("vgg16_bn_mlp512", num_classes=5, image_size=16, width=2))
+    report = shrink(kill(net, {"classifier.0": [1, 5, 6]}, example=x), x)
+    assert report.channels == {"classifier.0": (13, 16), "classifier.1": (13, 13), "classifier.3": (5, 13)}
+    assert same(net, report.module, x)
 
 
 def test_a_network_with_squeeze_and_excitation():

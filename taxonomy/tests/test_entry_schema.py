@@ -128,6 +128,39 @@ def test_variants_that_contradict_themselves(changes, pointer):
     assert {problem.pointer for problem in problems} == {f"/implements/variants/0/{pointer}"}
 
 
+def with_values(*groups: dict[str, Any]) -> dict[str, Any]:
+    document = entry()
+    document["implements"]["hyperparameters"] = list(groups)
+    return document
+
+
+def test_hyperparameters_come_in_groups_with_a_source():
+    usual = {"prune.lr": 0.1, "prune.eps": "8/255", "prune.alpha": None, "prune.milestones": [0.5, 0.75], "init": "own"}
+    groups = [
+        {"source": "the paper, table 1", "settings": usual},
+        {"source": "apx: a choice", "datasets": ["svhn"], "architectures": ["vgg16"], "settings": {"init": "dense"}},
+    ]
+    assert validate(with_values(*groups), "entry") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"source": ""}, "/source"),
+        ({"settings": {}}, "/settings"),
+        ({"settings": {"Prune LR": 0.1}}, "/settings"),
+        ({"settings": {"prune.lr.start": 0.1}}, "/settings"),
+        ({"settings": {"prune.milestones": [[0.5]]}}, "/settings/prune.milestones/0"),
+        ({"datasets": []}, "/datasets"),
+        ({"dataset": ["svhn"]}, "/dataset"),
+    ],
+)
+def test_a_wrong_group_of_hyperparameters_is_reported_where_it_stands(changes, pointer):
+    document = with_values({"source": "the paper", "settings": {"prune.lr": 0.1}} | changes)
+    problems = validate(document, "entry")
+    assert {problem.pointer for problem in problems} == {f"/implements/hyperparameters/0{pointer}"}
+
+
 def test_the_survey_block_belongs_to_survey_methods_only():
     assert [p.pointer for p in validate(entry(origin="other"), "entry")] == ["/survey"]
     document = entry(origin="baseline", key=None, venue=None, url=None, bibtex=None)

@@ -59,6 +59,18 @@ def words(values: Sequence[str] | None) -> str:
     return NOT_SPECIFIED if values is None else ", ".join(values)
 
 
+def setting_value(value: Any) -> str:
+    """Write a setting as `--set` takes it, radii in pixel levels as k/255; null is the setting's default."""
+    if value is None:
+        return "default"
+    if not isinstance(value, float):
+        return value if isinstance(value, str) else json.dumps(value)
+    levels = value * 255
+    if 0 < round(levels) < 51 and abs(levels - round(levels)) < 1e-9:  # below 51/255 = 0.2 no short decimal
+        return f"{round(levels)}/255"
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
 def size(count: int) -> str:
     """Write a number of bytes with a unit of 1024."""
     amount = float(count)

@@ -83,7 +83,7 @@ def prunable_layers(module: nn.Module, exclude: Iterable[str] = ()) -> dict[str,
         "stem": list(convolutions)[:1],
         "classifier": linear[-1:],
         "linear": linear,
-        "shortcut": [name for name in layers if "shortcut" in name or "downsample" in name],
+        "shortcut": [name for name in layers if "shortcut" in name.lower() or "downsample" in name],
         "pointwise": [name for name, layer in convolutions.items() if math.prod(layer.kernel_size) == 1],
         "depthwise": [name for name, layer in convolutions.items() if 1 < layer.groups == layer.in_channels],
     }

@@ -1,4 +1,4 @@
-"""`apx show`: one method with both of its blocks, and where and why they differ."""
+"""`apx show`: one method with both of its blocks, where and why they differ, and the paper preset's values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from apx import registry
 from apx.registry import Entry
 
-from ..output import console, json_option, print_json, table, warn_of, words
+from ..output import console, json_option, print_json, setting_value, table, warn_of, words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 @click.argument("method")
 @json_option
 def command(method: str, as_json: bool) -> None:
-    """Show one method: the survey's row, what the code implements, and where and why they differ.
+    """Show one method: the survey's row, what the code implements, where and why they differ, and its settings.
 
-    METHOD is a slug, a name or a benchmark key. `apx run METHOD --dry-run` shows the settings.
+    METHOD is a slug, a name or a benchmark key. The values of `--preset paper` stand at the end, with their sources;
+    `apx run METHOD --dry-run` shows every setting of one run.
 
     \b
     Example:
@@ -38,6 +39,7 @@ def command(method: str, as_json: bool) -> None:
     _print_blocks(out, entry)
     _print_variants(out, entry.document["implements"]["variants"])
     _print_notes(out, entry)
+    _print_hyperparameters(out, entry)
 
 
 def _print_head(out: Console, entry: Entry) -> None:
@@ -115,6 +117,17 @@ def _print_notes(out: Console, entry: Entry) -> None:
         for one in disputed:
             remark = f"; {one['remark']}" if "remark" in one else ""
             out.print(f"{one['field']}: {_value(one['value'])} ({one['source']}{remark})", soft_wrap=True)
+
+
+def _print_hyperparameters(out: Console, entry: Entry) -> None:
+    if not entry.hyperparameters:
+        return
+    rows = []
+    for one in entry.hyperparameters:
+        where = ", ".join((*one.datasets, *one.architectures))
+        rows.append((f"{one.setting} ({where})" if where else one.setting, setting_value(one.value), one.source))
+    out.print("\nSettings of --preset paper", style="bold")
+    out.print(table("setting", "value", "source", rows=rows))
 
 
 def _value(value: str | list[str] | None) -> str:

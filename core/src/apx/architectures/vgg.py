@@ -1,4 +1,6 @@
-"""VGG-16 with batch norm for small images, with the two heads that the published networks have."""
+"""VGG-16 with batch norm for small images, with the four heads that the published networks have."""
+
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,18 +34,24 @@ class VGG16(nn.Module):
         return self.classifier(_average_to_2x2(self.features(x)).flatten(1))
 
 
-class VGG16Linear(nn.Module):
-    """The same thirteen convolutions, a fifth max pool, and one linear layer (TwinRep, R-ADMM, the Birds, RST)."""
+class VGG16Pooled(nn.Module):
+    """The same thirteen convolutions, a last pool (max or average) to 1x1, and a head for its 8 widths.
 
-    def __init__(self, num_classes: int, in_channels: int, width: int) -> None:
+    At 32x32 the last pool is a fifth 2x2 one; larger maps are averaged down to 1x1.
+    """
+
+    def __init__(self, in_channels: int, width: int, last_pool: Literal["max", "average"], head: nn.Module) -> None:
         super().__init__()
         self.features = _features(in_channels, width)
-        self.classifier = nn.Linear(8 * width, num_classes)
+        self.classifier = head
+        self.last_pool = last_pool
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [B, C, H, W] in [0, 1] to logits [B, num_classes]."""
-        pooled = functional.max_pool2d(self.features(x), 2)
-        return self.classifier(functional.adaptive_avg_pool2d(pooled, 1).flatten(1))  # the map is 1x1 already at 32x32
+        out = self.features(x)
+        if self.last_pool == "max":
+            out = functional.max_pool2d(out, 2)
+        return self.classifier(functional.adaptive_avg_pool2d(out, 1).flatten(1))
 
 
 def _features(c_in: int, width: int) -> nn.Sequential:
@@ -82,12 +90,41 @@ def vgg16(*, num_classes: int, in_channels: int = 3, image_size: int = 32, width
 def vgg16_bn_linear(
     *, num_classes: int, in_channels: int = 3, image_size: int = 32, width: int | None = None
 ) -> nn.Module:
-    """Return the VGG-16 with one linear layer: 80 tensors, 14,724,042 parameters at width 64 (the default).
+    """Return the VGG-16 with one linear layer behind a max pool (TwinRep, R-ADMM, RobustBird, FlyingBird, RST).
 
-    Raises UserError for images below 32x32.
+    80 tensors, 14,724,042 parameters at width 64 (the default). Raises UserError for images below 32x32.
     """
     _need("vgg16_bn_linear", image_size, 32)
-    return VGG16Linear(num_classes, in_channels, 64 if width is None else width)
+    width = 64 if width is None else width
+    return VGG16Pooled(in_channels, width, "max", nn.Linear(8 * width, num_classes))
+
+
+def vgg16_bn_linear_avg(
+    *, num_classes: int, in_channels: int = 3, image_size: int = 32, width: int | None = None
+) -> nn.Module:
+    """Return the VGG-16 with one linear layer behind an average pool (MAD): tensors as those of `vgg16_bn_linear`.
+
+    80 tensors, 14,724,042 parameters at width 64 (the default). Raises UserError for images below 16x16.
+    """
+    _need("vgg16_bn_linear_avg", image_size, 16)
+    width = 64 if width is None else width
+    return VGG16Pooled(in_channels, width, "average", nn.Linear(8 * width, num_classes))
+
+
+def vgg16_bn_mlp512(
+    *, num_classes: int, in_channels: int = 3, image_size: int = 32, width: int | None = None
+) -> nn.Module:
+    """Return the VGG-16 with an average pool and the head 512-512-classes, batch norm between (boosting tickets).
+
+    87 tensors, 14,987,722 parameters at width 64 (the default). Raises UserError for images below 16x16.
+    """
+    _need("vgg16_bn_mlp512", image_size, 16)
+    width = 64 if width is None else width
+    hidden = 8 * width
+    head = nn.Sequential(
+        nn.Linear(8 * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
+    )
+    return VGG16Pooled(in_channels, width, "average", head)
 
 
 def _need(name: str, image_size: int, least: int) -> None:

@@ -10,6 +10,7 @@ from .catalogue import catalogue, entries, entry
 from .discovery import Plugin
 from .extensions import architectures, attacks, commands, criteria, datasets, objectives, observers
 from .failure import Failure
+from .hyperparameters import Hyperparameter, values_for
 from .loading import failures, load_method, refresh
 from .method_entry import Entry, View
 from .query import Query, read_word, select
@@ -17,6 +18,7 @@ from .query import Query, read_word, select
 __all__ = [
     "Entry",
     "Failure",
+    "Hyperparameter",
     "Plugin",
     "Query",
     "View",
@@ -35,6 +37,7 @@ __all__ = [
     "read_word",
     "refresh",
     "select",
+    "values_for",
 ]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .hyperparameters import Hyperparameter, hyperparameters_from
+
 By = Literal["survey", "implements"]
 Words = tuple[str, ...]
 
@@ -38,7 +40,7 @@ class Entry:
     """One method of the registry: who made it, where it comes from, and its two views.
 
     The taxonomy's properties (`stage`, `schedules`, ...) are those of the survey, and of the implementation where
-    the survey does not have the method.
+    the survey does not have the method. `hyperparameters` are the paper preset's values, none where nothing runs.
     """
 
     slug: str
@@ -52,6 +54,7 @@ class Entry:
     implements: View
     variants: tuple[View, ...]
     implemented_variants: tuple[View, ...]
+    hyperparameters: tuple[Hyperparameter, ...]
     plugin: str = field(repr=False)
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
@@ -140,6 +143,7 @@ def entry_from(document: Mapping[str, Any], *, plugin: str, distribution: str, v
         implements=_merged(views),
         variants=views,
         implemented_variants=tuple(view for status, view in variants if status == "implemented"),
+        hyperparameters=hyperparameters_from(implements.get("hyperparameters", ())),
         plugin=plugin,
         document=document,
     )
