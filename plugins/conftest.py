@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from apx import MaskedModel, Method, Run, entry, load_method
 from apx.datasets import Dataset, Split
+from apx.registry import objectives
 from apx.run.context import Observer
 from apx.run.request import Request, build_settings, choose_variant
 from apx.training.dynamics import Dynamics
@@ -100,6 +101,7 @@ def trial() -> Callable[..., Trial]:
             rounds=settings.rounds,
             environment=Environment(tiny_data(), seed, torch.device("cpu")),
             observers=list(observers),
+            objectives=objectives(),
         )
         return Trial(kind(settings, chosen), MaskedModel(tiny_net() if net is None else net), run)
 

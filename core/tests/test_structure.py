@@ -11,7 +11,7 @@ from apx.errors import UserError
 from apx.masks import prunable_layers
 from apx.specifics import ERK, Iterative, OneShot, Uniform, structure_of
 
-GRANULARITIES = ("weights", "filters", "channels", "kernels")
+GRANULARITIES = ("weights", "filters", "channels", "kernels", "columns")
 shapes = st.one_of(
     st.tuples(st.integers(1, 6), st.integers(1, 6)),
     st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3)),
@@ -36,6 +36,28 @@ def test_a_units_score_is_the_sum_over_its_weights() -> None:
     assert structure_of("filters").reduce(weight).tolist() == [66.0, 210.0]
     assert structure_of("channels").reduce(weight).tolist() == [60.0, 92.0, 124.0]
     assert structure_of("kernels").reduce(weight)[0].tolist() == [6.0, 22.0, 38.0]
+    assert structure_of("columns").reduce(weight)[0].tolist() == [[12.0, 14.0], [16.0, 18.0]]
+
+
+def test_a_column_is_one_position_of_one_input_channel_in_all_filters() -> None:
+    columns = structure_of("columns")
+    assert columns.unit_shape((5, 3, 2, 4)) == (3, 2, 4)
+    assert columns.count((5, 3, 2, 4)) == 24
+    alive = torch.zeros(3, 2, 4, dtype=torch.bool)
+    alive[1, 0, 2] = True
+    mask = columns.expand(alive, (5, 3, 2, 4))
+    assert bool(mask[:, 1, 0, 2].all())
+    assert int(mask.sum()) == 5
+    as_matrix = torch.randn(5, 3, 2, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(columns.reduce(as_matrix).flatten(), as_matrix.reshape(5, 24).sum(dim=0))
+
+
+def test_columns_of_a_linear_layer_are_its_inputs() -> None:
+    columns, channels = structure_of("columns"), structure_of("channels")
+    weight = torch.arange(6.0).view(2, 3)
+    assert torch.equal(columns.reduce(weight), channels.reduce(weight))
+    alive = torch.tensor([True, False, True])
+    assert torch.equal(columns.expand(alive, (2, 3)), channels.expand(alive, (2, 3)))
 
 
 @settings(deadline=None)
@@ -57,7 +79,7 @@ def test_schedules_end_at_the_request() -> None:
 
 
 def test_unknown_granularities_and_layers_are_named() -> None:
-    with pytest.raises(UserError, match="weights, filters, channels, kernels"):
+    with pytest.raises(UserError, match="weights, filters, channels, kernels, columns"):
         structure_of("blocks")
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Conv2d(2, 2, 1), torch.nn.Linear(2, 2))
     assert list(prunable_layers(network, ("stem",))) == ["1", "2"]

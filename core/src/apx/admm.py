@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .masks import Masks
 from .selection import keep_highest
-from .specifics import Structure, masks_from
+from .specifics import Locality, Structure, masks_from
 from .training.dynamics import Dynamics, Position
 
 if TYPE_CHECKING:
@@ -44,9 +44,15 @@ def sparse_projection(model: "MaskedModel", run: "Run") -> Projection:
     return lambda name, tensor: project(tensor, run.structure, kept[name])
 
 
-def cut(model: "MaskedModel", run: "Run") -> Masks:
-    """Return the masks of the final projection: each layer's units of largest l2 norm at `run.target`."""
-    return masks_from({name: energy(model.fold(name)) for name in run.prunable(model)}, model, run)
+def cut(
+    model: "MaskedModel", run: "Run", names: Iterable[str] | None = None, locality: Locality | None = None
+) -> Masks:
+    """Return the masks of the final projection: each layer's units of largest l2 norm at `run.target`.
+
+    `names` are the weights that were constrained, all prunable ones where None; `locality` replaces the variant's.
+    """
+    chosen = run.prunable(model) if names is None else names
+    return masks_from({name: energy(model.fold(name)) for name in chosen}, model, run, locality)
 
 
 class ADMM(Dynamics):

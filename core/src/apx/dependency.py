@@ -13,9 +13,10 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True)
 class Channels:
-    """One output channel whose filter has no weights.
+    """One output channel whose filter has no weights, or which no layer has weights for.
 
-    removable: nothing that feeds the channel has weights, and all that reads it sees zero.
+    removable: nothing that feeds the channel has weights, and all that reads it sees zero; or nothing reads it: the
+    layers behind have no weights for it.
     constant: nothing that feeds it has weights, but some reader sees a constant other than zero.
     """
 
@@ -69,15 +70,21 @@ class Graph:
         return int(layer.weight.shape[0])  # type: ignore[index]
 
     def zero_channels(self, layer: nn.Module, probe: Tensor) -> list[Channels]:
-        """Return the channels of `layer` without weights; `probe` [B, C, H, W] is run to see what reads them."""
+        """Return the channels of `layer` without weights, and the removable ones among those that nothing reads.
+
+        `probe` [B, C, H, W] is run to see what the layers behind read.
+        """
         empty = _empty_filters(layer)
-        if not empty:
+        ignored = {reader: _ignored_inputs(reader) for reader in self._module.modules() if _produces(reader)}
+        channels = list(range(self.width(layer))) if any(ignored.values()) else empty
+        if not channels:
             return []
-        group = list(self._group(layer, empty))
+        group = list(self._group(layer, channels))
         seen = _largest_inputs(self._module, probe)
         if not all(self._understood(member, seen) for member in group):
             return [Channels(c, removable=False, constant=False) for c in empty]
-        return _judged(empty, group, seen)
+        judged = _judged(channels, group, seen, ignored)
+        return [channel for channel in judged if channel.removable or channel.index in set(empty)]
 
     def remove(self, layer: nn.Module, channels: list[int]) -> None:
         """Remove output channels of `layer`, and with them what is coupled, physically."""
@@ -102,10 +109,16 @@ class Graph:
         return isinstance(layer, (*self._transparent, _BatchNorm)) or _is_depthwise(layer)
 
 
-def _judged(empty: list[int], group: list[Member], seen: dict[nn.Module, list[float]]) -> list[Channels]:
+def _judged(
+    channels: list[int],
+    group: list[Member],
+    seen: dict[nn.Module, list[float]],
+    ignored: dict[nn.Module, set[int]],
+) -> list[Channels]:
     alive: set[int] = set()
-    nonzero: set[int] = set()
+    reachable: set[int] = set()
     read: set[int] = set()
+    nonzero: set[int] = set()
     for member in group:
         if not _produces(member.layer):
             continue  # batch norm, depthwise convolution, addition: their effect is seen by the readers
@@ -114,15 +127,17 @@ def _judged(empty: list[int], group: list[Member], seen: dict[nn.Module, list[fl
             empty_here = set(_empty_filters(member.layer))
             alive.update(origin for index, origin in pairs if index not in empty_here)
         else:
-            read.update(member.origins)
-            nonzero.update(origin for index, origin in pairs if seen[member.layer][index] != 0)
+            reachable.update(member.origins)
+            weighed = [(index, origin) for index, origin in pairs if index not in ignored[member.layer]]
+            read.update(origin for _, origin in weighed)
+            nonzero.update(origin for index, origin in weighed if seen[member.layer][index] != 0)
     return [
         Channels(
             index=c,
-            removable=c not in alive and c in read and c not in nonzero,
+            removable=c in reachable and (c not in read or (c not in alive and c not in nonzero)),
             constant=c not in alive and c in nonzero,
         )
-        for c in empty
+        for c in channels
     ]
 
 
@@ -140,6 +155,12 @@ def _is_depthwise(layer: object) -> bool:
 def _empty_filters(layer: nn.Module) -> list[int]:
     weight: Tensor = layer.weight  # type: ignore[assignment]
     return (weight.detach().flatten(1) == 0).all(dim=1).nonzero()[:, 0].tolist()
+
+
+def _ignored_inputs(layer: nn.Module) -> set[int]:
+    """Return the input channels for which a layer has no weights."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return set((weight.detach().transpose(0, 1).flatten(1) == 0).all(dim=1).nonzero()[:, 0].tolist())
 
 
 @torch.no_grad()

@@ -46,12 +46,23 @@ class LearnedScores(Reparametrisation):
     def __init__(self, scores: Tensor, kept: int) -> None:
         super().__init__()
         self.scores = nn.Parameter(scores.detach().clone())
-        self.kept = kept
+        self._kept = kept
+
+    @property
+    def kept(self) -> int:
+        """How many scores survive; a subclass may derive it from something it learns."""
+        return self._kept
+
+    def top(self) -> Tensor:
+        """Return the 0/1 mask of the highest |scores|, shape of the scores, through which the scores learn.
+
+        A subclass that learns how many survive adds the gradient path of that.
+        """
+        return _StraightThroughTop.apply(self.scores.abs(), self.kept)
 
     def forward(self, weight: Tensor, mask: Tensor | None) -> Tensor:
         """Return the weight times the top-`kept` mask of |scores|; `mask` limits what may survive."""
-        saliency = self.scores.abs()
-        effective = weight * _StraightThroughTop.apply(saliency, self.kept)
+        effective = weight * self.top()
         return effective if mask is None else effective * mask
 
     def own_mask(self, weight: Tensor) -> Tensor:
@@ -71,14 +82,20 @@ class _StraightThroughTop(torch.autograd.Function):
         return gradient, None
 
 
-def scaled_score_init(weight: Tensor, *, per_filter: bool = False) -> Tensor:
+def scaled_score_init(weight: Tensor, *, per_filter: bool = False, per_channel: bool = False) -> Tensor:
     """Return HYDRA's scaled initial scores, sqrt(6 / fan_in) * w / max|w| (paper eq. 2; fan_in = in * kh * kw).
 
-    With `per_filter`, one score per output filter from the filters' l1 norms: shape [out, 1, ...].
+    With `per_filter`, one score per output filter from the filters' l1 norms: shape [out, 1, ...]. With `per_channel`,
+    one per input channel likewise, shape [1, in, 1, ...]; fan_in is then that of the scores themselves, 1 (HARP).
     """
-    fan_in = weight[0].numel()
+    fan_in = 1 if per_channel else weight[0].numel()
     base = weight.detach()
-    if per_filter:
-        norms = base.flatten(1).abs().sum(dim=1)
-        base = norms.view(-1, *[1] * (weight.dim() - 1))
+    if per_filter or per_channel:
+        base = slice_norms(base, dim=0 if per_filter else 1)
     return math.sqrt(6.0 / fan_in) * base / base.abs().max()
+
+
+def slice_norms(weight: Tensor, dim: int) -> Tensor:
+    """Return the l1 norm of each slice of `weight` along `dim`, the other dimensions kept at size 1."""
+    norms = weight.transpose(0, dim).flatten(1).abs().sum(dim=1)
+    return norms.view([-1 if other == dim else 1 for other in range(weight.dim())])

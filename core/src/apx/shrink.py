@@ -1,9 +1,10 @@
 """Physical removal: a network whose removed filters are gone, with the logits of the masked one.
 
-Masks leave a structured network as big as it was. A filter can go when what it feeds is exactly zero; which layers
-share a channel (residual additions, flattening, depthwise convolutions) is found by torch-pruning's dependency graph
-(Fang et al., CVPR 2023). Whether the channel is zero is not inferred from batch-norm parameters but seen: a filter
-without weights emits a constant, so the inputs of the layers that read it, seen once, are what they always are.
+Masks leave a structured network as big as it was. A filter can go when what it feeds is exactly zero, or when no layer
+has weights for it (pruned input channels); which layers share a channel (residual additions, flattening, depthwise
+convolutions) is found by torch-pruning's dependency graph (Fang et al., CVPR 2023). Whether the channel is zero is not
+inferred from batch-norm parameters but seen: a filter without weights emits a constant, so the inputs of the layers
+that read it, seen once, are what they always are.
 """
 
 import copy
@@ -47,7 +48,7 @@ class ShrinkReport:
 
 
 def shrink(module: nn.Module, example_input: Tensor) -> ShrinkReport:
-    """Remove the filters and neurons that emit exactly zero, with all that belongs to them.
+    """Remove the filters and neurons that emit exactly zero or that nothing reads, with all that belongs to them.
 
     Args:
         module: a plain network, masks folded in; it is not changed.

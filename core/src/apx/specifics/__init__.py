@@ -3,12 +3,13 @@
 from .compose import masks_by, masks_from, masks_from_units
 from .criterion import Criterion, GradientMagnitude, LearnedScore, Magnitude, RandomScore
 from .locality import Global, Local, Locality
-from .rates import ERK, RateStrategy, Uniform
+from .rates import ERK, IGQ, RateStrategy, Uniform
 from .schedule import Iterative, OneShot, Schedule
 from .structure import Channels, Columns, Filters, Kernels, Structure, Weights, structure_of
 
 __all__ = [
     "ERK",
+    "IGQ",
     "Channels",
     "Columns",
     "Criterion",

@@ -55,6 +55,10 @@ class Dynamics:
     def after_step(self, model: "MaskedModel", optimizer: torch.optim.Optimizer, at: Position) -> None:
         """Called after each optimiser step; masks may move here, and hidden weights in place under `no_grad`."""
 
+    def may_hand_over(self, model: "MaskedModel", epoch: int) -> bool:
+        """Tell whether the state after this epoch may be handed over where `handover` is `best`; asked if it is."""
+        return True
+
     def epoch_end(self, model: "MaskedModel", epoch: int) -> bool:
         """Called after the last batch of an epoch; return True to end the phase early."""
         return False

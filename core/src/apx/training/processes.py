@@ -55,6 +55,10 @@ class Processes:
                 if buffer.is_floating_point():
                     buffer.copy_(reduce(buffer, reduction="mean"))
 
+    def average(self, tensor: Tensor) -> Tensor:
+        """Return the mean of a tensor over the processes; every process has to call it."""
+        return tensor if self.count == 1 else reduce(tensor, reduction="mean")
+
     def wait(self) -> None:
         """Wait until every process is here."""
         self._state.wait_for_everyone()

@@ -230,9 +230,12 @@ class Trainer:
     def _judge(self, epoch: int) -> dict[str, float]:
         """Measure robust accuracy on validation data and remember the best state; ties go to the later epoch.
 
-        Only states as sparse as the current one compete: a better one from before a pruning step is no result.
+        Only states as sparse as the current one compete: a better one from before a pruning step is no result. Nor
+        is one that the dynamics does not let pass; where it never does, the last epoch is handed over.
         """
         accuracy = self._validation_accuracy()
+        if not self.dynamics.may_hand_over(self.model, epoch):
+            return {"val_robust": accuracy}
         state = self.model.state()
         outdated = self._best is not None and _removed(self._best[1]) != _removed(state)
         if self._best is None or outdated or accuracy >= self._best[0]:
