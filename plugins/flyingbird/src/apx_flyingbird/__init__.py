@@ -1,5 +1,18 @@
-"""FlyingBird (Chen et al., 2022).
+"""FlyingBird and FlyingBird+ as an apx plugin."""
 
-Dynamic sparse adversarial training: sparse from the start at fixed layer budgets, with a periodic drop of
-the smallest weights and growth of new ones; FlyingBird+ also moves the total.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apx import hookimpl
+
+if TYPE_CHECKING:
+    from apx import Method
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import FlyingBird
+
+    return [FlyingBird]

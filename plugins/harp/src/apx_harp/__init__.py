@@ -1,5 +1,18 @@
-"""HARP (Zhao and Wressnegger, 2023).
+"""HARP as an apx plugin."""
 
-Learns the rate of each layer together with importance scores: a growing penalty on the budget overshoot
-meets a robust loss, while the weights stand still.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apx import hookimpl
+
+if TYPE_CHECKING:
+    from apx import Method
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import Harp
+
+    return [Harp]

@@ -1,5 +1,18 @@
-"""MAD (Lee et al., 2022).
+"""MAD as an apx plugin."""
 
-Finds, per batch of adversarial examples, the soft mask that lowers the adversarial loss, and prunes by the
-second-order (K-FAC) saliency of that displacement.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apx import hookimpl
+
+if TYPE_CHECKING:
+    from apx import Method
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import MAD
+
+    return [MAD]

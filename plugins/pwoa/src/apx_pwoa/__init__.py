@@ -1,5 +1,26 @@
-"""PwoA (Jian et al., 2022).
+"""PwoA as an apx plugin."""
 
-ADMM pruning of a robust network that distils its own dense logits on clean images, then masked finetuning
-with distillation and an HSIC bottleneck: no attack, no cross-entropy.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apx import hookimpl
+
+if TYPE_CHECKING:
+    from apx import Method, Objective
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import PwoA
+
+    return [PwoA]
+
+
+@hookimpl
+def apx_objectives() -> dict[str, type[Objective]]:
+    """Offer distillation with the HSIC bottleneck."""
+    from .objective import BottleneckDistillation
+
+    return {BottleneckDistillation.name: BottleneckDistillation}

@@ -1,5 +1,18 @@
-"""RST (Fu et al., 2021).
+"""RST as an apx plugin."""
 
-Trains one score per weight of a random network that is never trained, and keeps the top scores of each
-layer: a robust subnetwork of random weights.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apx import hookimpl
+
+if TYPE_CHECKING:
+    from apx import Method
+
+
+@hookimpl
+def apx_methods() -> list[type[Method]]:
+    """Offer the method to apx."""
+    from .method import RST
+
+    return [RST]
