@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from apx import MaskedModel, Position, build
 from apx.masks import Masks, count_zeros, weight_names
 from apx.run.context import Observer
-from apx.run.request import Request, build_settings
+from apx.run.report import deviations
+from apx.run.request import Request, build_settings, resolve
 from apx.training.optimisation import learning_rate
 from apx_li20.method import Li20, Li20Settings, Slowing, normalised_magnitudes, with_dead_batch_norms
 
@@ -201,6 +202,13 @@ def test_paper_settings() -> None:
         2 / 255,
         10,
     )
+
+
+@pytest.mark.parametrize(("arch", "named"), [("resnet18", False), ("vgg16", True)])
+def test_a_report_compares_with_the_papers_setting_for_its_network(arch: str, named: bool) -> None:
+    said = deviations(resolve(Request("li20", arch=arch, device="cpu")))  # quick starts as the paper's ResNet18
+    assert any(sentence.startswith("bn_weight") for sentence in said) is named
+    assert any(sentence.startswith("train: ") for sentence in said)
 
 
 # -- initialisation, and fidelity ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ..masks import count_zeros, reported_sparsity, weight_names
 from ..specifics import structure_of
 from ..training.settings import TrainSettings
 from .record import run_record
-from .request import VARIANT_FIELDS
+from .request import VARIANT_FIELDS, build_settings
 
 if TYPE_CHECKING:
     from .context import Run
@@ -164,8 +164,10 @@ def _check(report: Mapping[str, Any]) -> None:
 
 
 def deviations(resolved: "Resolved") -> list[str]:
-    """Return in plain sentences how the run departs from the paper's setting; phases as they really ran."""
-    paper = type(resolved.settings)()
+    """Return in plain sentences how the run departs from the setting of `paper_command`; phases as they really ran."""
+    arch, dataset = _paper_target(resolved)
+    asked = replace(resolved.request, preset="paper", arch=arch, dataset=dataset, set={})
+    paper = build_settings(type(resolved.method), asked)
     ran = dict(resolved.phases())
     sentences = []
     for name in type(paper).model_fields:
@@ -192,10 +194,16 @@ def _phase_in_words(phase: TrainSettings) -> str:
 def paper_command(resolved: "Resolved") -> str:
     """Return the command line of the paper's full setting for this method, variant and architecture."""
     request = resolved.request
-    arch = request.arch if request.arch in ("resnet18", "vgg16") else "resnet18"
+    arch, dataset = _paper_target(resolved)
     asked = [name for name in VARIANT_FIELDS if name == "structure" or getattr(request, name) is not None]
     chosen = " ".join(f"--{name} {getattr(resolved.variant, name)}" for name in asked)
     return (
-        f"apx run {request.method} --arch {arch} --dataset cifar10 {chosen} "
+        f"apx run {request.method} --arch {arch} --dataset {dataset} {chosen} "
         f"--sparsity {resolved.settings.sparsity:g} --preset paper --eval standard"
     )
+
+
+def _paper_target(resolved: "Resolved") -> tuple[str, str]:
+    """Return the published network and data set nearest to the request's."""
+    arch, dataset = resolved.request.arch, resolved.request.dataset
+    return (arch if arch in ("resnet18", "vgg16") else "resnet18"), (dataset if dataset == "svhn" else "cifar10")

@@ -1,0 +1,215 @@
+"""All leaderboard methods and baselines under one budget, side by side: runs, evaluations and the table of results.
+
+    uv run python tests/benchmarks/compare.py digits --seeds 0 1 2 --out runs/digits
+    uv run python tests/benchmarks/compare.py reduced --data folder:cifar5k --out runs/reduced
+
+`digits` takes the quick preset on the bundled digits, the full resnet18 (single weights) and vgg16 (structured).
+`reduced` is the labelled CPU protocol for CIFAR-10 images: networks of width 16, PGD-3, ten epochs of pretraining and
+ten of the last phase for every method; what a method does in between is its own. Structured rows ask for half of the
+filters or channels of vgg16, which leaves the same operations wherever shares are uniform.
+
+Whatever is finished already is not done again, and a run that was stopped goes on: the same command continues.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apx import TrainSettings, load_method
+from apx.run.request import Request, build_settings
+
+LAST = ("finetune", "train")  # phases that end a pipeline
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a method, its variant and what is set."""
+
+    method: str
+    variant: tuple[str, ...] = ()
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return "-".join([self.method, *(word.lstrip("-") for word in self.variant[1::2]), *map(str, self.set.values())])
+
+
+def structured(method: str, granularity: str) -> Row:
+    return Row(method, ("--structure", "S", "--granularity", granularity, "--sparsity", "0.5"))
+
+
+US = [
+    Row("flyingbird", ("--schedule", "1S")),
+    Row("flyingbird", ("--schedule", "IT")),
+    *(Row(method) for method in ("harp", "hydra", "li20", "mad", "pwoa", "radmm", "robustbird", "rst", "twinrep")),
+    *(Row("magnitude", ("--budget", budget)) for budget in ("uniform", "fixed-nonuniform", "global")),
+    Row("random", ("--budget", "uniform")),
+]
+S = [
+    structured("harp", "channels"),
+    structured("hydra", "filters"),
+    structured("pwoa", "filters"),
+    structured("radmm", "filters"),
+    structured("rst", "filters"),
+    structured("twinrep", "filters"),
+    structured("magnitude", "filters"),
+    structured("random", "filters"),
+]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What all rows share."""
+
+    options: tuple[str, ...]
+    phases: Mapping[str, int]  # epochs by phase, for the phases named
+    steps: int | None
+    evaluations: Mapping[str, int]  # attack -> images
+
+
+PROTOCOLS = {
+    "digits": Protocol((), {}, None, {"pgd": 360, "autoattack": 360}),
+    "reduced": Protocol(
+        ("--width", "16", "--precision", "bf16"),
+        {"pretrain": 10, "finetune": 10, "train": 10},
+        3,
+        {"pgd": 512, "autoattack": 64},
+    ),
+}
+
+
+def command(row: Row, protocol: Protocol, arch: str, data: str, seed: int, out: Path) -> list[str]:
+    """Return the `apx run` line of a row."""
+    words = ["run", row.method, *row.variant, "--arch", arch, "--dataset", data, "--seed", str(seed)]
+    words += [*protocol.options, "--eval", "none", "--out", str(out)]
+    settings = build_settings(load_method(row.method), Request(row.method, dataset=data, preset="quick"))
+    assignments: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        phase = getattr(settings, name)
+        if not isinstance(phase, TrainSettings) or phase.epochs == 0:
+            continue
+        if name in protocol.phases:
+            assignments[f"{name}.epochs"] = protocol.phases[name]
+        if protocol.steps is not None and phase.objective != "nat":
+            assignments[f"{name}.steps"] = protocol.steps
+    for key, value in (assignments | dict(row.set)).items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    return words
+
+
+def apx(words: Sequence[str], log: Path) -> str:
+    """Run `apx` on one thread; its output goes to the log, an error ends the whole comparison."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    program = Path(sys.executable).with_name("apx")
+    with log.open("a") as file:
+        file.write(f"$ apx {' '.join(words)}\n")
+        file.flush()
+        done = subprocess.run([program, *words], env=environment, stdout=subprocess.PIPE, stderr=file, text=True)
+        file.write(done.stdout)
+    if done.returncode:
+        raise RuntimeError(f"apx {' '.join(words)} ended with status {done.returncode}; see {log}")
+    return done.stdout
+
+
+def perform(row: Row, protocol: Protocol, arch: str, data: str, seed: int, folder: Path) -> Path:
+    """Run and evaluate a row with one seed, as far as that has not been done."""
+    run = folder / f"{row.name}-{arch}-{seed}"
+    log = folder / f"{run.name}.log"
+    if not (run / "report.json").exists():
+        resume = ["run", "--resume", str(run)] if run.exists() else command(row, protocol, arch, data, seed, run)
+        apx(resume, log)
+    for attack, n in protocol.evaluations.items():
+        evaluate(run, attack, n, log)
+    print(f"done: {run.name}", flush=True)
+    return run
+
+
+def evaluate(run: Path, attack: str, n: int, log: Path) -> dict[str, Any]:
+    result = run.parent / f"{run.name}.{attack}.json"
+    if not result.exists():
+        apx(["evaluate", str(run), "--attack", attack, "--n", str(n), "--out", str(result)], log)
+    document: dict[str, Any] = json.loads(result.read_text())
+    return document
+
+
+def line(row: Row, runs: Sequence[Path], protocol: Protocol) -> str:
+    """Return a row of the table: means over seeds with their range, or the interval of a single run."""
+    reports = [json.loads((run / "report.json").read_text()) for run in runs]
+    cells = [row.name]
+    cells.append(_mean([100 * report["sparsity"]["reported"] for report in reports]))
+    cells.append(_mean([100 * report["sparsity"]["own"] for report in reports]))
+    cells.append(_operations(reports))
+    for number, attack in enumerate(protocol.evaluations):
+        found = [json.loads((run.parent / f"{run.name}.{attack}.json").read_text()) for run in runs]
+        if number == 0:
+            cells.append(_accuracy([document["clean_accuracy"] for document in found]))
+        cells.append(_accuracy([document["robust_accuracy"] for document in found]))
+    cells.append(f"{statistics.mean(report['seconds']['total'] for report in reports):.0f}")
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.2f}"
+
+
+def _accuracy(found: Sequence[Mapping[str, float]]) -> str:
+    values = [100 * one["value"] for one in found]
+    low, high = (min(values), max(values)) if len(found) > 1 else (100 * found[0]["low"], 100 * found[0]["high"])
+    return f"{statistics.mean(values):.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _operations(reports: Sequence[Mapping[str, Any]]) -> str:
+    shrunk = [report.get("shrunk") for report in reports]
+    if any(one is None or "refused" in one for one in shrunk):
+        return ""
+    return _mean([100 * one["flops_after"] / one["flops_before"] for one in shrunk if one])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protocol", choices=PROTOCOLS)
+    parser.add_argument("--data", default="digits", help="the data set, such as folder:PATH")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for runs, logs and results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", help="methods to run; all where absent")
+    parser.add_argument("--structure", choices=("US", "S"), nargs="+", default=["US", "S"])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one thread")
+    asked = parser.parse_args()
+    protocol = PROTOCOLS[asked.protocol]
+    asked.out.mkdir(parents=True, exist_ok=True)
+    tables = {"US": ("resnet18", US), "S": ("vgg16", S)}
+    chosen = {
+        structure: (arch, [row for row in rows if asked.only is None or row.method in asked.only])
+        for structure, (arch, rows) in tables.items()
+        if structure in asked.structure
+    }
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        jobs = [
+            (structure, row, pool.submit(perform, row, protocol, arch, asked.data, seed, asked.out))
+            for structure, (arch, rows) in chosen.items()
+            for seed in asked.seeds
+            for row in rows
+        ]
+        finished: dict[tuple[str, str], list[Path]] = {}
+        for structure, row, job in jobs:
+            finished.setdefault((structure, row.name), []).append(job.result())
+    for structure, (arch, rows) in chosen.items():
+        brackets = "range over seeds" if len(asked.seeds) > 1 else "95 % Wilson interval"
+        print(f"\n{arch}, {structure}, seeds {asked.seeds}; in brackets the {brackets}\n")
+        attacks = " | ".join(f"{attack} ({n})" for attack, n in protocol.evaluations.items())
+        print(f"| method | reported % | own % | FLOPs left % | clean | {attacks} | seconds |")
+        print("|---" * (6 + len(protocol.evaluations)) + "|")
+        for row in rows:
+            print(line(row, finished[structure, row.name], protocol))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""What a step of each method costs beside plain adversarial training (PGD-10), phase by phase, measured in one run.
+
+    uv run python tests/benchmarks/costs.py [METHOD ...]
+
+prints a table: forward and backward passes of a whole network per optimiser step, seconds per step and peak memory
+relative to PGD-10 adversarial training of the same network in the same process. The settings are each method's paper
+preset, the network a resnet18 of half the width on random images of CIFAR-10's size; phases are cut to a few steps.
+"""
+
+import argparse
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from apx import MaskedModel, Run, TrainSettings, build, entries, entry, load_method
+from apx.conformance import implemented_variants
+from apx.datasets import Dataset, Split
+from apx.method import Variant
+from apx.registry import objectives
+from apx.run.context import Observer
+from apx.run.request import Request, build_settings
+from apx.training.trainer import Environment
+
+ARCH, WIDTH, BATCH, STEPS = "resnet18", 32, 64, 3
+BASELINE = TrainSettings(objective="pgd", epochs=1, batch_size=BATCH, steps=10, attack_bn="eval")
+
+
+@dataclass
+class Meter:
+    """Counts whole-network passes; reads and resets the process's peak memory."""
+
+    forwards: int = 0
+    backwards: int = 0
+    base: float = field(default_factory=lambda: _status("VmRSS"))
+
+    def reset(self) -> None:
+        self.forwards = self.backwards = 0
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is in use
+        self.started = time.perf_counter()
+
+    def peak(self) -> float:
+        """Return the bytes in use at most since `reset`, those before any network was built left out."""
+        return _status("VmHWM") - self.base
+
+    @contextmanager
+    def counting(self, network: type[nn.Module]) -> Iterator[None]:
+        backward, grad = Tensor.backward, torch.autograd.grad
+
+        def forward_hook(module: nn.Module, *_: object) -> None:
+            self.forwards += isinstance(module, network)
+
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                self.backwards += 1
+                return function(*args, **kwargs)
+
+            return call
+
+        handle = nn.modules.module.register_module_forward_hook(forward_hook)
+        Tensor.backward, torch.autograd.grad = counted(backward), counted(grad)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            handle.remove()
+            Tensor.backward, torch.autograd.grad = backward, grad  # type: ignore[method-assign]
+
+
+@dataclass
+class Cost:
+    """One phase's passes, seconds and bytes per step; of a phase without steps the whole."""
+
+    phase: str
+    forwards: list[int] = field(default_factory=list)
+    backwards: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    peak: float = 0.0
+
+    def per_step(self) -> tuple[float, float, float, float]:
+        steps = slice(1, None)  # the first one warms up
+        return (
+            _mean(self.forwards[steps]),
+            _mean(self.backwards[steps]),
+            sorted(self.seconds[steps])[len(self.seconds[steps]) // 2],
+            self.peak,
+        )
+
+
+class Watch(Observer):
+    """Reads the meter after each step."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.costs: dict[str, Cost] = {}
+
+    def phase_start(self, phase: str, model: MaskedModel) -> None:
+        self.meter.reset()
+
+    def step(self, phase: str, epoch: int, step: int, model: MaskedModel) -> None:
+        cost = self.costs.setdefault(phase, Cost(phase))
+        cost.seconds.append(time.perf_counter() - self.meter.started)
+        cost.forwards.append(self.meter.forwards)
+        cost.backwards.append(self.meter.backwards)
+        cost.peak = max(cost.peak, self.meter.peak())
+        self.meter.reset()
+
+
+def _status(name: str) -> float:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return 1024.0 * int(found.group(1))
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values)
+
+
+def random_data() -> Dataset:
+    def split(count: int, seed: int) -> Split:
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randint(0, 256, (count, 3, 32, 32), generator=generator).to(torch.uint8)
+        return Split(images, torch.arange(count) % 10)
+
+    return Dataset(
+        "random", split(STEPS * BATCH, 1), split(BATCH, 2), split(BATCH, 3), num_classes=10, threat_eps=8 / 255
+    )
+
+
+def measure(slug: str, variant: Variant, meter: Meter) -> dict[str, Cost]:
+    """Run a variant with its paper settings, a few steps per phase."""
+    kind = load_method(slug)
+    settings = build_settings(kind, Request(slug, dataset="cifar10", arch=ARCH, preset="paper"))
+    changed: dict[str, Any] = {"sparsity": 0.9 if variant.structure == "US" else 0.5}
+    for name in type(settings).model_fields:
+        phase = getattr(settings, name)
+        if isinstance(phase, TrainSettings) and phase.epochs:
+            short = {
+                "epochs": max(1, min(phase.epochs, 2)),
+                "batch_size": BATCH,
+                "handover": "last",
+                "warmup_epochs": 0,
+            }
+            changed[name] = phase.model_copy(update=short)
+    if "pruning_epoch" in type(settings).model_fields:
+        changed["pruning_epoch"] = 1
+    settings = settings.model_copy(update=changed)
+    watch = Watch(meter)
+    network = build(ARCH, num_classes=10, width=WIDTH)
+    run = Run(
+        variant=variant,
+        sparsity=settings.sparsity,
+        environment=Environment(random_data(), 0, torch.device("cpu")),
+        observers=[watch],
+        objectives=objectives(),
+    )
+    with meter.counting(type(network)):
+        kind(settings, variant).execute(MaskedModel(network), run)
+    return watch.costs
+
+
+def baseline(meter: Meter) -> Cost:
+    watch = Watch(meter)
+    network = build(ARCH, num_classes=10, width=WIDTH)
+    variant = implemented_variants("magnitude")[0]
+    run = Run(
+        variant=variant,
+        sparsity=0.9,
+        environment=Environment(random_data(), 0, torch.device("cpu")),
+        observers=[watch],
+        objectives=objectives(),
+    )
+    with meter.counting(type(network)):
+        run.train("plain", MaskedModel(network), BASELINE)
+    return watch.costs["plain"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help="all implemented ones where none is named")
+    asked = parser.parse_args().methods or [e.slug for e in entries() if e.implemented_variants]
+    torch.manual_seed(0)
+    meter = Meter()
+    baseline(meter)  # warms up
+    *_, seconds, peak = plain = baseline(meter).per_step()
+    print(f"PGD-10: {plain[0]:g} forward, {plain[1]:g} backward passes, {seconds:.2f} s, {peak / 2**20:.0f} MiB\n")
+    print("| method | variant | phase | forward | backward | time | peak memory |\n|---|---|---|---|---|---|---|")
+    for slug in asked:
+        for variant in implemented_variants(slug):
+            assert entry(slug).slug == slug
+            label = f"{variant.structure} {variant.granularity} {variant.schedule} {variant.locality}"
+            for phase, cost in measure(slug, variant, meter).items():
+                forwards, backwards, took, used = cost.per_step()
+                cells = (slug, label, phase, f"{forwards:.1f}", f"{backwards:.1f}")
+                relative = (f"{took / seconds:.2f}", f"{used / peak:.2f}")
+                print("| " + " | ".join(cells + relative) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
