@@ -39,6 +39,7 @@ class Harp(AfterTraining):
             "pretrain": quick.PRETRAIN,
             "prune": quick.SEARCH,
             "finetune": quick.FINETUNE,
+            "gamma_weights": 1.0,
             "gamma_channels": 1.0,
             "quota_lr": 10.0,
         },

@@ -69,9 +69,10 @@ class Radmm(AfterTraining):
         },
         "quick": {
             "pretrain": quick.PRETRAIN,
-            "prune": quick.FINETUNE,
+            "prune": {**quick.FINETUNE, "epochs": 5},
             "finetune": quick.FINETUNE,
             "interval": 1,
+            "rho": 0.1,
         },
     }
     settings: RadmmSettings
