@@ -1,5 +1,6 @@
 """apx.prune: any module, any loader, nothing of the caller's changed."""
 
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,9 @@ def test_a_run_directory_is_made_where_asked(loaders: tuple[DataLoader, DataLoad
     _, report = apx.prune(own_network(), method="random", data=loaders, settings=FAST, out=tmp_path / "run")
     assert report["run"] == str(tmp_path / "run")
     assert (tmp_path / "run" / "report.json").exists()
+
+
+def test_no_public_name_is_a_module_too() -> None:
+    # whichever is imported first, `from apx import name` must give the same thing
+    modules = {module.name for module in pkgutil.iter_modules(apx.__path__)}
+    assert modules.isdisjoint(apx.__all__)

@@ -8,7 +8,7 @@ from apx.architectures import build
 from apx.cost import count_flops, count_weights, latency
 from apx.coupling import couple_filters
 from apx.errors import UserError
-from apx.shrink import resize, shrink, shrink_summary
+from apx.shrinking import resize, shrink, shrink_summary
 
 X = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

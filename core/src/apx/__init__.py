@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from apx.method import AfterTraining, BeforeTraining, DuringTraining, Method, MethodSettings, Variant
     from apx.registry import entries, entry, failures, load_method
     from apx.run.context import Observer, Run
-    from apx.shrink import shrink
+    from apx.shrinking import shrink
     from apx.training.dynamics import Dynamics, Position
     from apx.training.objectives import Batch, Objective
     from apx.training.settings import TrainSettings
@@ -50,7 +50,7 @@ _HOMES = {
     "load_method": "apx.registry",
     "prune": "apx.api",
     "reported_sparsity": "apx.masks",
-    "shrink": "apx.shrink",
+    "shrink": "apx.shrinking",
 }
 
 __all__ = [

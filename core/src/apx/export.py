@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .architectures.normalisation import Normalisation, normalisation_of, normalise_inputs
 from .errors import UserError
 from .paths import atomic_write
-from .shrink import ShrinkReport, resize
-from .shrink import shrink as shrunk
+from .shrinking import ShrinkReport, resize
+from .shrinking import shrink as shrunk
 from .state_file import save_tensors
 
 Format = Literal["safetensors", "torch"]

@@ -145,7 +145,7 @@ def build_report(
         "paper_command": paper_command(resolved),
     }
     if resolved.variant.structure == "S":
-        from ..shrink import shrink_summary
+        from ..shrinking import shrink_summary
 
         report["shrunk"] = shrink_summary(plain, run.example)
     _check(report)

@@ -70,7 +70,11 @@ class Li20(BeforeTraining):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "search": {**quick.FINETUNE, "objective": "fgsm-rs"},
-            "train": {**quick.PRETRAIN, "options": {"start": "uniform"}},  # one step from the image itself overfits
+            "train": {
+                **quick.PRETRAIN,
+                "epochs": 18,
+                "options": {"start": "uniform"},
+            },  # one step from the image itself overfits
             "bn_weight": 1.0,
             "linear_std": None,
         },
