@@ -251,10 +251,10 @@ def test_what_is_measured_is_what_the_rule_looks_at(trial: Maker) -> None:
 
 
 def test_gap_and_loss_are_those_of_the_network(trial: Maker) -> None:
-    made = trial("flyingbird", schedule="IT", set={"train.steps": 2, "train.val_steps": 3, "train.eps": 0.2})
+    made = trial("flyingbird", schedule="IT", set={"train.steps": 2, "train.eps": 0.2})
     settings, model = made.method.settings.train, made.model
     before = copy.deepcopy(model.state())
-    seen = Generalisation(made.run, settings, window=4)
+    seen = Generalisation(made.run, settings, window=4, val_steps=3)
     x, y, indices = next(ordered_batches(made.run.data.train, batch_size=24))
     model.train()
     expected = 0

@@ -26,12 +26,12 @@ class Generalisation:
     """Records G, robust accuracy on training batches minus that on validation data, and L, the validation loss.
 
     Training accuracy is what the loss's own forward pass gets right, in train mode, over all batches of the epoch;
-    validation is PGD with `val_steps` in eval mode, at the training attack's radius and step.
+    validation is PGD with `val_steps` steps in eval mode, at the training attack's radius and step.
     """
 
-    def __init__(self, run: Run, settings: TrainSettings, window: int) -> None:
+    def __init__(self, run: Run, settings: TrainSettings, *, window: int, val_steps: int) -> None:
         self._run = run
-        self._settings = settings
+        self._settings = settings.model_copy(update={"steps": val_steps})
         self.gaps: deque[float] = deque(maxlen=window + 1)
         self.losses: deque[float] = deque(maxlen=window + 1)
         self._right, self._seen = 0.0, 0.0
@@ -81,7 +81,7 @@ class Generalisation:
     def validation(self, model: MaskedModel, epoch: int) -> tuple[float, float]:
         """Return robust accuracy and mean adversarial cross-entropy on the validation data."""
         env, split = self._run.environment, self._run.data.val
-        threat = env.threat(self._settings.model_copy(update={"steps": self._settings.val_steps}))
+        threat = env.threat(self._settings)
         right, loss = 0, 0.0
         for x, y, indices in ordered_batches(split, batch_size=self._settings.batch_size, device=env.device):
             noise = keyed_uniform(env.seed, "generalisation", indices, tuple(x.shape[1:]), epoch=epoch)

@@ -26,9 +26,17 @@ class FlyingBird(DuringTraining):
             "train": quick.PRETRAIN,
             "update_interval": 0.6,
             "late_update_interval": 0.6,
+            "plus_start": 0.3,  # so short a training overfits early
+            "val_steps": 3,
         },
         # too short for the rule to be seen at its threshold: without one, FlyingBird+ moves at its first opportunity
-        "check": {"train": {"epochs": 4}, "update_interval": 0.5, "late_update_interval": 0.5, "threshold": 0.0},
+        "check": {
+            "train": {"epochs": 4},
+            "update_interval": 0.5,
+            "late_update_interval": 0.5,
+            "threshold": 0.0,
+            "val_steps": 1,
+        },
         # no official setting; at 0.1 adversarial training on SVHN is prone to stay at chance
         "paper:svhn": {"train": {"lr": 0.01}},
     }

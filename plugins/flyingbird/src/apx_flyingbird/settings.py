@@ -11,7 +11,7 @@ Epochs = Annotated[float, BeforeValidator(parse_fraction), Field(gt=0)]
 
 
 class FlyingBirdSettings(MethodSettings):
-    """Defaults: the official commands for CIFAR-10, every network alike; the last five are FlyingBird+'s."""
+    """Defaults: the official commands for CIFAR-10, every network alike; the last six are FlyingBird+'s."""
 
     train: TrainSettings = Field(
         TrainSettings(
@@ -45,3 +45,4 @@ class FlyingBirdSettings(MethodSettings):
     threshold: float = Field(0.5, ge=0, le=1, description="share of them that has to point upwards")
     extra_drop: float = Field(0.4, ge=0, description="extra pruning, as a share of what is dropped")
     extra_growth: float = Field(0.05, ge=0, description="extra growth, as a share of what is regrown")
+    val_steps: int = Field(20, ge=0, description="PGD steps of the robust accuracy on validation data")

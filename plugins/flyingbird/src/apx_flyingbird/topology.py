@@ -26,7 +26,7 @@ class TopologyUpdates(Dynamics):
         self._epochs = run.epochs(settings.train)
         self._plus = plus
         self._gradients: dict[str, Tensor] = {}
-        self.generalisation = Generalisation(run, settings.train, settings.window)
+        self.generalisation = Generalisation(run, settings.train, window=settings.window, val_steps=settings.val_steps)
 
     # -- when -----------------------------------------------------------------------------------------------------
 
@@ -118,8 +118,11 @@ class TopologyUpdates(Dynamics):
         """Update the topology where it is due; what is new starts at zero with zero momentum."""
         if not self.due(at):
             return
+        before = density(model.masks)
         model.set_masks(self.update(model, at))
         model.enforce(optimizer)
+        if self._plus and (after := density(model.masks)) != before:
+            self.run.progress.note(f"FlyingBird+: density {before:.2%} -> {after:.2%} in epoch {at.epoch + 1}")
         self._gradients = {}
 
     def epoch_end(self, model: MaskedModel, epoch: int) -> bool:
@@ -140,6 +143,12 @@ class TopologyUpdates(Dynamics):
 def cosine(first: float, last: float, progress: float) -> float:
     """Return the value between `first` and `last` at `progress` in [0, 1], on half a cosine wave."""
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def density(masks: Masks) -> float:
+    """Return the share of entries that masks keep."""
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    return kept / sum(mask.numel() for mask in masks.values())
 
 
 def _dense_gradient(model: MaskedModel, name: str) -> Tensor:

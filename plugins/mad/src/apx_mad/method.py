@@ -70,8 +70,12 @@ class MAD(AfterTraining):
         "quick": {
             "natural": {"epochs": 0},
             "pretrain": quick.PRETRAIN,
-            "search_batches": 2,
-            "finetune": {**quick.FINETUNE, "objective": "mart", "beta": 0.5, "options": {"start": "uniform"}},
+            # long searches over few images fit those: many small batches and few steps rank better
+            "search_batch_size": 16,
+            "search_batches": 16,
+            "search_steps": 3,
+            # what is left has to learn anew
+            "finetune": {**quick.FINETUNE, "epochs": 12, "lr": 5e-3},
             "normalise": False,
         },
     }

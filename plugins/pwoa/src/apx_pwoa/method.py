@@ -66,9 +66,10 @@ class PwoA(AfterTraining):
         "paper:cifar100": {"lambda_x": 5e-7, "lambda_y": 2e-6},
         "quick": {
             "pretrain": quick.PRETRAIN,
-            "prune": {**quick.FINETUNE, "objective": "kd-hsic"},
-            "finetune": {**quick.FINETUNE, "objective": "kd-hsic"},
+            "prune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 10, "lr": 0.02},
+            "finetune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 20, "lr": 0.05},
             "interval": 1,
+            "rho": 0.1,
         },
     }
     settings: PwoASettings
