@@ -151,7 +151,14 @@ def settings() -> dict[str, Any]:
     phase = {"epochs": 3, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 24}
     phase |= {"lr_schedule": "constant"}
     values = {f"{name}.{key}": value for name in ("prune", "finetune") for key, value in phase.items()}
-    own = {"lambda_x": 0.003, "lambda_y": 0.02, "taps": ["2", "4", "7"], "interval": 1, "fidelity": "official"}
+    own = {
+        "lambda_x": 0.003,
+        "lambda_y": 0.02,
+        "taps": ["2", "4", "7"],
+        "interval": 1,
+        "rho": 0.01,
+        "fidelity": "official",
+    }
     return {**values, **own}
 
 
