@@ -73,7 +73,7 @@ class MAD(AfterTraining):
             # long searches over few images fit those: many small batches and few steps rank better
             "search_batch_size": 16,
             "search_batches": 16,
-            "search_steps": 3,
+            "search_steps": 5,
             # what is left has to learn anew
             "finetune": {**quick.FINETUNE, "epochs": 12, "lr": 5e-3},
             "normalise": False,
