@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from testing_support import Snapshots
 from torch import Tensor, nn
 
 from apx import MaskedModel, UserError, build, shrink
-from apx.masks import Masks, weight_names
+from apx.masks import weight_names
 from apx.reparametrisation import scaled_score_init
 from apx.run.context import Observer
 from apx_harp.budget import Flops, Pressure, Weights, met, rates
@@ -20,24 +21,6 @@ from apx_harp.rates import RatedScores, followed, kept_channels, kept_weights, q
 Maker = Callable[..., Any]
 FAST = {f"{phase}.{name}": value for phase in ("pretrain", "prune", "finetune")
         for name, value in {"epochs": 1, "batch_size": 8, "steps": 1, "val_steps": 1}.items()}  # fmt: skip
-
-
-class Snapshots(Observer):
-    """Keeps the model's state and masks at the start and the end of each phase."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, dict[str, Tensor]] = {}
-        self.masks: dict[str, Masks] = {}
-
-    def phase_start(self, phase: str, model: MaskedModel) -> None:
-        self._keep(f"{phase}:start", model)
-
-    def phase_end(self, phase: str, model: MaskedModel) -> None:
-        self._keep(f"{phase}:end", model)
-
-    def _keep(self, moment: str, model: MaskedModel) -> None:
-        self.states[moment] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        self.masks[moment] = model.current_masks()
 
 
 def rated(numbers: list[int], quotas: list[float], floor: float, count: Any = kept_weights) -> dict[str, RatedScores]:

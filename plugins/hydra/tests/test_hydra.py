@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from testing_support import Snapshots
 from torch import Tensor, nn
 
 from apx import MaskedModel, build, reported_sparsity
-from apx.masks import Masks, weight_names
+from apx.masks import weight_names
 from apx.reparametrisation import LearnedScores, scaled_score_init
-from apx.run.context import Observer
 from apx.training.optimisation import learning_rate
 from apx_hydra.method import Hydra, HydraSettings, searched_parameters
 
@@ -19,24 +19,6 @@ Maker = Callable[..., Any]
 FAST = {"pretrain.epochs": 1, "prune.epochs": 1, "finetune.epochs": 1}
 FAST |= {f"{phase}.batch_size": 8 for phase in ("pretrain", "prune", "finetune")}
 FAST |= {f"{phase}.steps": 1 for phase in ("pretrain", "prune", "finetune")}
-
-
-class Snapshots(Observer):
-    """Keeps the model's state at the start and the end of each phase."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, dict[str, Tensor]] = {}
-        self.masks: dict[str, Masks] = {}
-
-    def phase_start(self, phase: str, model: MaskedModel) -> None:
-        self._keep(f"{phase}:start", model)
-
-    def phase_end(self, phase: str, model: MaskedModel) -> None:
-        self._keep(f"{phase}:end", model)
-
-    def _keep(self, moment: str, model: MaskedModel) -> None:
-        self.states[moment] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        self.masks[moment] = model.current_masks()
 
 
 def worked_layer() -> MaskedModel:

@@ -1,43 +1,24 @@
 """HYDRA against its official code: scores, masks and gradients of layers, the steps of both phases, the attack."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from testing_support import four_layers, noisy, part
 from torch import Tensor, nn
 
 from apx import MaskedModel, TrainSettings
 from apx.masks import Masks, weight_names
 from apx.reparametrisation import LearnedScores, scaled_score_init
 from apx.selection import keep_highest
-from apx.training.objectives import TRADES, Batch, Threat
+from apx.training.objectives import TRADES, Threat
 from apx.training.optimisation import learning_rate
 from apx_hydra.method import HydraSettings
 
 Maker = Callable[..., Any]
 Tensors = dict[str, Tensor]
 SPARSITY = {"0.5": 0.5, "0.1": 0.9}  # by the golden files' k, the share kept
-
-
-@dataclass(frozen=True)
-class Noisy(Batch):
-    """A batch whose attack starts from given noise."""
-
-    noise: Tensor
-
-    def normal(self, purpose: str) -> Tensor:
-        return self.noise
-
-
-def noisy(tensors: Tensors, step: int | None = None) -> Noisy:
-    x, y, noise = (tensors[name] if step is None else tensors[name][step] for name in ("x", "y", "noise"))
-    return Noisy(x, y, torch.arange(len(y)), 0, "given", 0, noise)
-
-
-def part(tensors: Tensors, prefix: str) -> Tensors:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def layer_of(tensors: Tensors) -> nn.Module:
@@ -51,24 +32,6 @@ def layer_of(tensors: Tensors) -> nn.Module:
         layer = nn.Conv2d(columns, rows, weight.shape[2], padding=weight.shape[2] // 2, bias=False)
         layer.load_state_dict({"weight": weight})
     return layer
-
-
-def network() -> nn.Sequential:
-    """Return the golden files' network: convolutions 3x3, 1x1, 3x3 and a linear layer."""
-    return nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1, bias=False),
-        nn.BatchNorm2d(5),
-        nn.ReLU(),
-        nn.Conv2d(5, 7, 1, bias=False),
-        nn.BatchNorm2d(7),
-        nn.ReLU(),
-        nn.Conv2d(7, 6, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.AvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(24, 5),
-    )
 
 
 # -- single layers ------------------------------------------------------------------------------------------------
@@ -174,7 +137,7 @@ def searched(
     trial: Maker, given_steps: Maker, monkeypatch: pytest.MonkeyPatch, tensors: Tensors, fidelity: str
 ) -> tuple[Any, Masks, list[Any]]:
     """Run the method's pruning step on the golden network and batches."""
-    made, seen = trial("hydra", preset="paper", net=network(), set={"fidelity": fidelity}), []
+    made, seen = trial("hydra", preset="paper", net=four_layers(classes=5), set={"fidelity": fidelity}), []
     made.model.module.load_state_dict(part(tensors, "pretrained/"))
     monkeypatch.setattr(made.run, "train", trainer_of(given_steps, tensors, seen))
     with made.run.targeting(0.8):
@@ -237,7 +200,7 @@ def test_learning_rates(golden: Maker, phase: str) -> None:
 
 def test_adversarial_batch_and_loss(trial: Maker, golden: Maker) -> None:
     tensors, _ = golden("attack")
-    made = trial("hydra", preset="paper", net=network())
+    made = trial("hydra", preset="paper", net=four_layers(classes=5))
     made.model.module.load_state_dict(part(tensors, "state/"))
     for name in weight_names(made.model.module):
         weight = made.model.fold(name)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from testing_support import four_layers, part
+from torch import Tensor
 
 from apx import Masks
 from apx.masks import weight_names
@@ -15,31 +16,9 @@ Maker = Callable[..., Any]
 SGD = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "lr_schedule": "constant"}
 
 
-def network() -> nn.Sequential:
-    """The golden files' network: convolutions 3x3, 1x1, 3x3 and a linear layer, at the official positions."""
-    return nn.Sequential(
-        nn.Conv2d(1, 5, 3, padding=1, bias=False),
-        nn.BatchNorm2d(5),
-        nn.ReLU(),
-        nn.Conv2d(5, 7, 1, bias=False),
-        nn.BatchNorm2d(7),
-        nn.ReLU(),
-        nn.Conv2d(7, 6, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.AvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(24, 4),
-    )
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
 def ticket(trial: Maker, trained: dict[str, Tensor], sparsity: float, fidelity: str) -> tuple[Any, Masks]:
     """Draw the ticket of a trained network: a search of no epochs, from the given weights."""
-    made = trial("li20", sparsity=sparsity, net=network(), set={"search.epochs": 0, "fidelity": fidelity})
+    made = trial("li20", sparsity=sparsity, net=four_layers(1), set={"search.epochs": 0, "fidelity": fidelity})
     made.model.module.load_state_dict(trained, strict=False)  # the official batch norms count no batches
     with made.run.targeting(sparsity):
         return made, made.method.prune(made.model, made.run)

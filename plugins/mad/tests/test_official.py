@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from testing_support import part
 from torch import Tensor, nn
 
 from apx import MaskedModel
@@ -46,10 +47,6 @@ def four_layers(state: dict[str, Tensor] | None = None) -> nn.Sequential:
     if state is not None:
         network.load_state_dict(state)
     return network
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def matrices(network: nn.Module, entries: dict[str, Tensor] | Masks) -> list[Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from testing_support import part
 from torch import Tensor, nn
 
 from apx import Batch, MaskedModel
@@ -141,10 +142,6 @@ def given(batches: Tensor, labels: Tensor) -> type[BottleneckDistillation]:
             return super().loss(model, replace(batch, x=batches[self.batches], y=labels[self.batches]))
 
     return Given
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def settings() -> dict[str, Any]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from testing_support import four_layers, part
+from torch import Tensor
 from torch.nn import functional
 
 from apx import Masks
@@ -30,28 +31,6 @@ RUNS = {  # trajectories: variant, sparsity, layers left dense
     "filters": ({"granularity": "filters"}, 0.45, []),
     "channels": ({"granularity": "channels"}, 0.45, ["stem"]),
 }
-
-
-def network() -> nn.Sequential:
-    """The golden files' network: convolutions 3x3, 1x1, 3x3 and a linear layer."""
-    return nn.Sequential(
-        nn.Conv2d(1, 5, 3, padding=1),
-        nn.BatchNorm2d(5),
-        nn.ReLU(),
-        nn.Conv2d(5, 7, 1, bias=False),
-        nn.BatchNorm2d(7),
-        nn.ReLU(),
-        nn.Conv2d(7, 6, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.AvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(24, 3),
-    )
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 # -- projections and masks ----------------------------------------------------------------------------------------
@@ -112,7 +91,7 @@ def trained(trial: Maker, given_steps: Maker, tensors: dict[str, Tensor], name: 
     """Train five epochs of one given batch each under ADMM, updated in epochs 2 and 4."""
     variant, sparsity, dense = RUNS[name]
     settings = {"prune.epochs": 0, "fidelity": fidelity, "leave_dense": dense}
-    made = trial("radmm", sparsity=sparsity, net=network(), set=settings, **variant)
+    made = trial("radmm", sparsity=sparsity, net=four_layers(1, classes=3, bias=True), set=settings, **variant)
     made.model.module.load_state_dict(part(tensors, "initial/"))
     official = fidelity == "official"
     with made.run.targeting(sparsity):

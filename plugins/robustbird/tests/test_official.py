@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from testing_support import four_layers, part
+from torch import Tensor
 
 from apx import Dynamics, MaskedModel, Masks, TrainSettings
 from apx.masks import weight_names
@@ -17,28 +18,6 @@ Tensors = dict[str, Tensor]
 DENSITIES = pytest.mark.parametrize("density", [0.5, 0.2, 0.05])
 
 
-def part(tensors: Tensors, prefix: str) -> Tensors:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def network() -> nn.Sequential:
-    """Return the golden files' network: convolutions 3x3, 1x1, 3x3 and a linear layer."""
-    return nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1, bias=False),
-        nn.BatchNorm2d(5),
-        nn.ReLU(),
-        nn.Conv2d(5, 7, 1, bias=False),
-        nn.BatchNorm2d(7),
-        nn.ReLU(),
-        nn.Conv2d(7, 6, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.AvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(24, 4),
-    )
-
-
 # -- detector and cut ---------------------------------------------------------------------------------------------
 
 
@@ -47,7 +26,7 @@ def network() -> nn.Sequential:
 def test_detector_masks(golden: Maker, case: str, density: float) -> None:
     """Weights tied at the threshold all count as removed, in both."""
     tensors = part(golden("masks")[0], f"{case}/")
-    module = network()
+    module = four_layers()
     module.load_state_dict(part(tensors, "weight/"), strict=False)
     assert torch.equal(detector_mask(convolution_weights(module), 1 - density), tensors[f"detector-{density}"])
 
@@ -67,7 +46,7 @@ def test_detector_counts_are_the_official_ones_but_for_float_noise(golden: Maker
 
 def cut(trial: Maker, tensors: Tensors, density: float) -> Masks:
     """Cut the golden network as the method does."""
-    made = trial("robustbird", preset="paper", net=network())
+    made = trial("robustbird", preset="paper", net=four_layers())
     made.model.module.load_state_dict(part(tensors, "weight/"), strict=False)
     with made.run.targeting(1 - density):
         return masks_by(Magnitude(), made.model, made.run)
@@ -129,7 +108,7 @@ def test_the_ticket_and_three_steps_of_its_training(
 ) -> None:
     """Natural epochs of one batch until emergence, the cut without rewinding, a fresh SGD on adversarial batches."""
     tensors, _ = golden("stages")
-    made, early = trial("robustbird", preset="paper", net=network()), []
+    made, early = trial("robustbird", preset="paper", net=four_layers()), []
     made.model.module.load_state_dict(part(tensors, "initial/"))
 
     def train(name: str, model: MaskedModel, settings: TrainSettings, *, dynamics: Dynamics) -> None:

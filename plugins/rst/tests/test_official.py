@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from testing_support import four_layers
 from torch import Tensor, nn
 
 from apx import MaskedModel
@@ -22,21 +23,7 @@ LAYERS = ("odd", "pointwise", "classifier")
 
 
 def network() -> nn.Sequential:
-    """The golden files' network: convolutions 3x3, 1x1, 3x3 and a linear layer, at the official positions."""
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1, bias=False),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.Conv2d(6, 8, 1, bias=False),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 10, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(10),
-        nn.ReLU(),
-        nn.AvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(10, 6),
-    )
+    return four_layers(3, (6, 8, 10), 6, pool=4)
 
 
 def kept(shape: torch.Size, sparsity: float, granularity: str) -> int:
@@ -131,7 +118,13 @@ def test_three_steps_of_the_search(
 ) -> None:
     """The filters of the classifier, which are the classes, are left out on both sides."""
     tensors, _ = golden(f"search-{granularity}-{sparsity}")
-    made = trial("rst", net=network(), sparsity=sparsity, granularity=granularity, set={"fidelity": "official"})
+    made = trial(
+        "rst",
+        net=network(),
+        sparsity=sparsity,
+        granularity=granularity,
+        set={"fidelity": "official"},
+    )
     gates = load(made, tensors)
     own = made.model.reparametrisations
     recipe = RSTSettings().search.model_dump() | {"epochs": 1, "lr_schedule": "constant", "handover": "last"}

@@ -1,18 +1,19 @@
 """TwinRep against its official code: factors, products, gradients, masks, training across the pruning epoch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from testing_support import four_layers, noisy, part
 from torch import Tensor, nn
 
 from apx import MaskedModel, TrainSettings
 from apx.datasets import Split
 from apx.masks import Masks, weight_names
 from apx.reparametrisation import Reparametrisation
-from apx.training.objectives import BUILTIN, TRADES, Batch, Objective, Threat
+from apx.training.objectives import BUILTIN, TRADES, Objective, Threat
 from apx.training.optimisation import learning_rate
 from apx_twinrep.factors import Channel, Twin, uniform_factor
 
@@ -20,43 +21,6 @@ Maker = Callable[..., Any]
 Tensors = dict[str, Tensor]
 KINDS: dict[str, type[Reparametrisation]] = {"twin": Twin, "channel": Channel}
 STRUCTURES = {"twin": "US", "channel": "S"}
-
-
-@dataclass(frozen=True)
-class Noisy(Batch):
-    """A batch whose attack starts from given noise."""
-
-    noise: Tensor
-
-    def normal(self, purpose: str) -> Tensor:
-        return self.noise
-
-
-def noisy(tensors: Tensors, step: int | None = None) -> Noisy:
-    x, y, noise = (tensors[name] if step is None else tensors[name][step] for name in ("x", "y", "noise"))
-    return Noisy(x, y, torch.arange(len(y)), 0, "given", 0, noise)
-
-
-def part(tensors: Tensors, prefix: str) -> Tensors:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def network() -> nn.Sequential:
-    """Return the golden files' network: convolutions 3x3, 1x1, 3x3 and a linear layer."""
-    return nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1, bias=False),
-        nn.BatchNorm2d(5),
-        nn.ReLU(),
-        nn.Conv2d(5, 7, 1, bias=False),
-        nn.BatchNorm2d(7),
-        nn.ReLU(),
-        nn.Conv2d(7, 6, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.AvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(24, 4),
-    )
 
 
 def load(model: MaskedModel, state: Tensors) -> None:
@@ -73,7 +37,7 @@ def load(model: MaskedModel, state: Tensors) -> None:
 def prepared(trial: Maker, state: Tensors, structure: str, fidelity: str, **settings: Any) -> Any:
     """Return a trial of the paper preset whose network and factors are an official state."""
     chosen = {"fidelity": fidelity, "train.epochs": 3, "pruning_epoch": 2, **settings}
-    made = trial("twinrep", preset="paper", net=network(), structure=structure, set=chosen)
+    made = trial("twinrep", preset="paper", net=four_layers(), structure=structure, set=chosen)
     coloured = Split(torch.zeros(6, 3, 8, 8, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64))
     data = replace(made.run.data, train=coloured, val=coloured, test=coloured)  # the shape to trace a network with
     made.run.environment = replace(made.run.environment, data=data)
@@ -140,7 +104,7 @@ def masks_of(trial: Maker, tensors: Tensors, kind: str, ratio: str, fidelity: st
     """Run the method's pruning step on factors of a golden file."""
     state = {name.replace("/factor", ".aux_weight").replace("/", "."): tensor for name, tensor in tensors.items()}
     state = {name: tensor for name, tensor in state.items() if name.endswith("weight") and "mask" not in name}
-    made = prepared(trial, network().state_dict() | state, STRUCTURES[kind], fidelity)
+    made = prepared(trial, four_layers().state_dict() | state, STRUCTURES[kind], fidelity)
     with made.run.targeting(float(ratio)):
         return made.method.masks(made.model, made.run)
 
