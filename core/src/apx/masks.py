@@ -13,6 +13,7 @@ from .errors import UserError
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 PRUNABLE = (*_CONVOLUTIONS, nn.Linear)
+_NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,14 @@ def weight_names(module: nn.Module, exclude: Iterable[str] = ()) -> list[str]:
     return [f"{name}.weight" if name else "weight" for name in prunable_layers(module, exclude)]
 
 
+def normalisation_layers(module: nn.Module) -> list[nn.Module]:
+    """Return the batch, instance, group and layer normalisations of `module`, in definition order."""
+    return [layer for layer in module.modules() if isinstance(layer, _NORMALISATIONS)]
+
+
 def unprunable_layers(module: nn.Module) -> list[str]:
     """Name the layers with weight matrices that no method here masks (attention projections, embeddings, ...)."""
-    skip = (*PRUNABLE, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+    skip = (*PRUNABLE, *_NORMALISATIONS)
     return [
         f"{name} ({type(layer).__name__})"
         for name, layer in module.named_modules()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from apx import AfterTraining, MaskedModel, Masks, Run, Variant
+from apx.masks import normalisation_layers
 from apx.reparametrisation import scaled_score_init
 from apx.selection import keep_highest
 from apx.training import quick
@@ -17,8 +18,6 @@ from .flops import layers_of, uniform_target
 from .initial import initial_rates
 from .rates import RatedScores, followed, kept_channels, kept_weights, quota_of, rate_of
 from .settings import HarpSettings
-
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 class Harp(AfterTraining):
@@ -117,8 +116,7 @@ class Harp(AfterTraining):
 
     def searched(self, model: MaskedModel, layers: Mapping[str, RatedScores]) -> list[dict[str, Any]]:
         """Return what the search trains: scores and the affine parameters of normalisation; quotas as a group."""
-        norms = [layer for layer in model.module.modules() if isinstance(layer, _NORMS)]
-        usual = [parameter for norm in norms for parameter in norm.parameters(recurse=False)]
+        usual = [p for norm in normalisation_layers(model.module) for p in norm.parameters(recurse=False)]
         if self.settings.learn != "rates":
             usual += [layer.scores for layer in layers.values()]
         groups: list[dict[str, Any]] = [{"params": usual}]

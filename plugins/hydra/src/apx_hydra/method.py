@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from apx import AfterTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings, Variant
 from apx.coupling import couple_filters
+from apx.masks import normalisation_layers
 from apx.reparametrisation import LearnedScores, scaled_score_init
 from apx.selection import pruned_count
 from apx.training import quick
@@ -15,7 +16,6 @@ from apx.training.settings import with_options
 
 _TRADES: Mapping[str, Any] = {"objective": "trades", "eps": 0.031, "alpha": 0.0078, "steps": 10, "beta": 6.0}
 _SGD: Mapping[str, Any] = {"batch_size": 128, "momentum": 0.9, "weight_decay": 1e-4, "lr_schedule": "shifted-cosine"}
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 class HydraSettings(MethodSettings):
@@ -82,6 +82,5 @@ class Hydra(AfterTraining):
 
 def searched_parameters(model: MaskedModel) -> list[nn.Parameter]:
     """Return what the search trains: the scores, and the affine parameters of normalisation layers."""
-    norms = [layer for layer in model.module.modules() if isinstance(layer, _NORMS)]
-    affine = [parameter for layer in norms for parameter in layer.parameters(recurse=False)]
+    affine = [p for layer in normalisation_layers(model.module) for p in layer.parameters(recurse=False)]
     return [*model.reparametrisations.parameters(), *affine]

@@ -7,11 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from apx.masks import prunable_layers
+from apx.masks import normalisation_layers, prunable_layers
 
 Initialisation = Literal["signed-constant", "kaiming-normal", "kaiming-uniform", "xavier-normal"]
-
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 @torch.no_grad()
@@ -36,10 +34,9 @@ def make_scratch(
         weight.copy_(drawn / math.sqrt(density))
         if layer.bias is not None:
             nn.init.zeros_(layer.get_parameter("bias"))
-    for norm in module.modules():
-        if isinstance(norm, _NORMS):
-            for name, parameter in norm.named_parameters(recurse=False):
-                nn.init.constant_(parameter, 1.0 if name == "weight" else 0.0)
+    for norm in normalisation_layers(module):
+        for name, parameter in norm.named_parameters(recurse=False):
+            nn.init.constant_(parameter, 1.0 if name == "weight" else 0.0)
 
 
 def draw_weights(shape: Sequence[int], init: Initialisation, generator: torch.Generator) -> Tensor:
