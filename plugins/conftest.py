@@ -93,8 +93,8 @@ def trial() -> Callable[..., Trial]:
     ) -> Trial:
         request = Request(slug, dataset="tiny", sparsity=sparsity, preset=preset, set=set or {}, seed=seed, **variant)
         kind = load_method(slug)
-        settings = build_settings(kind, request)
         chosen = choose_variant(entry(slug).document, request)
+        settings = build_settings(kind, request, chosen)
         run = Run(
             variant=chosen,
             sparsity=settings.sparsity,

@@ -29,8 +29,8 @@ def test_the_line_is_accepted(line: str) -> None:
     given = {name: value for name, value in asked.items() if name in names and value is not None}
     request = Request(**given, set=dict(asked["assignments"]))
     method = load_method(request.method)
-    choose_variant(entry(request.method).document, request)
-    settings = build_settings(method, request)
+    variant = choose_variant(entry(request.method).document, request)
+    settings = build_settings(method, request, variant)
     assert request.arch in architectures()
     assert request.sparsity is None or settings.sparsity == request.sparsity
     chosen = {value for key, value in request.set.items() if key.endswith(".objective")}

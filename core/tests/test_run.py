@@ -5,15 +5,18 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from apx import AfterTraining, Masks, Run
 from apx.architectures import build
+from apx.conformance import implemented_variants
 from apx.errors import UserError
 from apx.masked_model import MaskedModel
 from apx.paths import settle
@@ -22,7 +25,7 @@ from apx.run.cache import load_dense, store_dense
 from apx.run.context import Observer
 from apx.run.interrupts import Interrupted
 from apx.run.report import paper_command
-from apx.run.request import Request, choose_variant, resolve
+from apx.run.request import Request, build_settings, choose_variant, resolve
 from apx.run.start import resume, start
 
 TINY = {"batch_size": 400, "steps": 1, "epochs": 2}
@@ -226,6 +229,28 @@ def dense_checkpoint(path: Path, width: int = 2) -> Path:
     network = build("cnn-small", num_classes=10, image_size=16, width=width)
     torch.save({"state_dict": network.state_dict()}, path)
     return path
+
+
+def test_a_preset_may_differ_by_structure_then_by_dataset_and_arch() -> None:
+    class Picky(AfterTraining):
+        slug = "picky"
+        presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+            "quick": {"sparsity": 0.1},
+            "quick:S": {"sparsity": 0.2},
+            "quick:svhn": {"sparsity": 0.3},
+            "quick:svhn:vgg16": {"sparsity": 0.4},
+        }
+
+        def prune(self, model: MaskedModel, run: Run) -> Masks:
+            raise NotImplementedError
+
+    def sparsity(**choice: Any) -> float:
+        return build_settings(Picky, Request("picky", **choice)).sparsity
+
+    assert [sparsity(), sparsity(structure="US"), sparsity(structure="S")] == [0.1, 0.1, 0.2]
+    assert [sparsity(structure="S", dataset="svhn"), sparsity(dataset="svhn", arch="vgg16")] == [0.3, 0.4]
+    filters = next(v for v in implemented_variants("magnitude") if v.granularity == "filters")
+    assert build_settings(Picky, Request("picky"), filters).sparsity == 0.2
 
 
 def test_a_run_starts_from_ones_own_checkpoint(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
     uv run python tests/benchmarks/costs.py [METHOD ...]
 
-prints a table: forward and backward passes of a whole network per optimiser step, seconds per step and peak memory
-relative to PGD-10 adversarial training of the same network in the same process. The settings are each method's paper
-preset, the network a resnet18 of half the width on random images of CIFAR-10's size; phases are cut to a few steps.
+prints a table: forward and backward passes of a whole network per optimiser step, and peak memory relative to PGD-10
+adversarial training of the same network in the same process. The settings are each method's paper preset, the network a
+resnet18 of half the width on random images of CIFAR-10's size; phases are cut to a few steps. One variant is measured
+per structure, the first that the entry lists.
 """
 
 import argparse
 import re
-import time
+import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apx import MaskedModel, Run, TrainSettings, build, entries, entry, load_method
+from apx import MaskedModel, Run, TrainSettings, build, entries, load_method
 from apx.conformance import implemented_variants
 from apx.datasets import Dataset, Split
 from apx.method import Variant
@@ -28,7 +29,7 @@ from apx.run.context import Observer
 from apx.run.request import Request, build_settings
 from apx.training.trainer import Environment
 
-ARCH, WIDTH, BATCH, STEPS = "resnet18", 32, 64, 3
+ARCH, WIDTH, BATCH, STEPS = "resnet18", 32, 64, 2
 BASELINE = TrainSettings(objective="pgd", epochs=1, batch_size=BATCH, steps=10, attack_bn="eval")
 
 
@@ -43,7 +44,6 @@ class Meter:
     def reset(self) -> None:
         self.forwards = self.backwards = 0
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is in use
-        self.started = time.perf_counter()
 
     def peak(self) -> float:
         """Return the bytes in use at most since `reset`, those before any network was built left out."""
@@ -74,22 +74,16 @@ class Meter:
 
 @dataclass
 class Cost:
-    """One phase's passes, seconds and bytes per step; of a phase without steps the whole."""
+    """One phase's passes per step, and the most bytes in use."""
 
     phase: str
     forwards: list[int] = field(default_factory=list)
     backwards: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
     peak: float = 0.0
 
-    def per_step(self) -> tuple[float, float, float, float]:
-        steps = slice(1, None)  # the first one warms up
-        return (
-            _mean(self.forwards[steps]),
-            _mean(self.backwards[steps]),
-            sorted(self.seconds[steps])[len(self.seconds[steps]) // 2],
-            self.peak,
-        )
+    def passes(self) -> tuple[float, float]:
+        """Return the forward and backward passes per step, those before the first one left out."""
+        return statistics.mean(self.forwards[1:]), statistics.mean(self.backwards[1:])
 
 
 class Watch(Observer):
@@ -104,7 +98,6 @@ class Watch(Observer):
 
     def step(self, phase: str, epoch: int, step: int, model: MaskedModel) -> None:
         cost = self.costs.setdefault(phase, Cost(phase))
-        cost.seconds.append(time.perf_counter() - self.meter.started)
         cost.forwards.append(self.meter.forwards)
         cost.backwards.append(self.meter.backwards)
         cost.peak = max(cost.peak, self.meter.peak())
@@ -115,10 +108,6 @@ def _status(name: str) -> float:
     found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return 1024.0 * int(found.group(1))
-
-
-def _mean(values: list[int]) -> float:
-    return sum(values) / len(values)
 
 
 def random_data() -> Dataset:
@@ -135,7 +124,7 @@ def random_data() -> Dataset:
 def measure(slug: str, variant: Variant, meter: Meter) -> dict[str, Cost]:
     """Run a variant with its paper settings, a few steps per phase."""
     kind = load_method(slug)
-    settings = build_settings(kind, Request(slug, dataset="cifar10", arch=ARCH, preset="paper"))
+    settings = build_settings(kind, Request(slug, dataset="cifar10", arch=ARCH, preset="paper"), variant)
     changed: dict[str, Any] = {"sparsity": 0.9 if variant.structure == "US" else 0.5}
     for name in type(settings).model_fields:
         phase = getattr(settings, name)
@@ -187,18 +176,17 @@ def main() -> None:
     torch.manual_seed(0)
     meter = Meter()
     baseline(meter)  # warms up
-    *_, seconds, peak = plain = baseline(meter).per_step()
-    print(f"PGD-10: {plain[0]:g} forward, {plain[1]:g} backward passes, {seconds:.2f} s, {peak / 2**20:.0f} MiB\n")
-    print("| method | variant | phase | forward | backward | time | peak memory |\n|---|---|---|---|---|---|---|")
+    plain = baseline(meter)
+    forwards, backwards = plain.passes()
+    print(f"PGD-10: {forwards:g} forward, {backwards:g} backward passes, {plain.peak / 2**20:.0f} MiB\n")
+    print("| method | structure | phase | forward | backward | peak memory |\n|---|---|---|---|---|---|")
     for slug in asked:
-        for variant in implemented_variants(slug):
-            assert entry(slug).slug == slug
-            label = f"{variant.structure} {variant.granularity} {variant.schedule} {variant.locality}"
+        first = {variant.structure: variant for variant in reversed(implemented_variants(slug))}
+        for structure, variant in sorted(first.items(), reverse=True):
             for phase, cost in measure(slug, variant, meter).items():
-                forwards, backwards, took, used = cost.per_step()
-                cells = (slug, label, phase, f"{forwards:.1f}", f"{backwards:.1f}")
-                relative = (f"{took / seconds:.2f}", f"{used / peak:.2f}")
-                print("| " + " | ".join(cells + relative) + " |", flush=True)
+                forwards, backwards = cost.passes()
+                cells = (slug, structure, phase, f"{forwards:.1f}", f"{backwards:.1f}", f"{cost.peak / plain.peak:.2f}")
+                print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """MAD against its acceptance invariants: worked numbers, exact counts, what the saliency pass leaves alone."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -147,6 +148,42 @@ def test_convolutions_against_unfolded_patches(layer: nn.Conv2d) -> None:
         whole = 0.5 * curvature[row, row] * moved[row] @ factor @ moved[row]
         assert float(found[row].sum()) == pytest.approx(float(whole), rel=1e-3)
         assert whole >= 0
+
+
+def test_the_saliency_of_a_network_against_a_library_of_curvature_matrices() -> None:
+    curvlinops = pytest.importorskip("curvlinops")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(27, 4)).double().eval()
+    x, y = torch.rand(5, 1, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 1])
+    masks = {name: torch.rand_like(p) for name, p in network.named_parameters()}
+    moved = {name: p.detach() * (1 - masks[name]) for name, p in network.named_parameters()}
+    with frozen(network):
+        found = batch_saliency(network, prunable_layers(network), masks, x, y)
+
+    masked = copy.deepcopy(network)
+    with torch.no_grad():
+        for name, parameter in masked.named_parameters():
+            parameter.mul_(masks[name])
+    parameters = dict(masked.named_parameters())
+    kfac = curvlinops.KFACLinearOperator(
+        masked,
+        nn.CrossEntropyLoss(),
+        list(parameters.values()),
+        [(x, y)],
+        fisher_type="empirical",
+        separate_weight_and_bias=False,
+        check_deterministic=False,
+    )
+    curvature = kfac @ torch.eye(sum(p.numel() for p in parameters.values()), dtype=torch.float64)
+    start = 0
+    for layer, size in (("0", 3), ("3", 4)):
+        inputs = parameters[f"{layer}.weight"][0].numel()
+        for row in range(size):  # the row's weights, then its bias
+            own = [start + row * inputs + i for i in range(inputs)] + [start + size * inputs + row]
+            change = torch.cat([moved[f"{layer}.weight"][row].flatten(), moved[f"{layer}.bias"][row, None]])
+            ours = torch.cat([found[f"{layer}.weight"][row].flatten(), found[f"{layer}.bias"][row, None]])
+            torch.testing.assert_close(ours, 0.5 * change * (curvature[own][:, own] @ change))
+        start += size * (inputs + 1)
 
 
 def test_gradients_are_those_before_an_activation_in_place() -> None:

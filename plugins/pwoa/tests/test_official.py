@@ -155,6 +155,7 @@ def settings() -> dict[str, Any]:
         "interval": 1,
         "rho": 0.01,
         "fidelity": "official",
+        "mix": 0.0,
     }
     return {**values, **own}
 

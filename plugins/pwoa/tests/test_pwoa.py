@@ -29,7 +29,7 @@ from apx_pwoa.percentile import Percentile
 from apx_pwoa.taps import default_taps, tapped
 
 Maker = Callable[..., Any]
-FAST = {"pretrain.epochs": 1, "prune.epochs": 2, "finetune.epochs": 2}
+FAST: dict[str, float] = {"pretrain.epochs": 1, "prune.epochs": 2, "finetune.epochs": 2, "mix": 0.0}
 FAST |= {f"{phase}.batch_size": 8 for phase in ("pretrain", "prune", "finetune")}
 FAST |= {f"{phase}.steps": 1 for phase in ("pretrain", "prune", "finetune")}
 NO_HSIC = {"lambda_x": 0.0, "lambda_y": 0.0}

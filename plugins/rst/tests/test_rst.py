@@ -16,7 +16,7 @@ from apx.run.context import Observer
 from apx.run.request import Request, build_settings
 from apx.training.optimisation import learning_rate
 from apx_rst.method import RST, RSTSettings
-from apx_rst.scores import FilterScores, initial_scores
+from apx_rst.scores import initial_scores
 from apx_rst.switching import RandomSwitch, transfer
 from apx_rst.weights import draw_weights
 
@@ -134,9 +134,10 @@ def test_scores_start_within_their_fan_in(units: tuple[int, ...], bound: float) 
     assert float(scores.min()) < 0
 
 
-def test_scores_of_filters_are_normal() -> None:
-    scores = initial_scores((4000,), torch.Generator().manual_seed(0))
-    assert float(scores.std()) == pytest.approx(1.0, rel=0.05)
+def test_scores_may_start_with_one_bound_everywhere() -> None:
+    units = (64, 16, 3, 3)
+    own, one = (initial_scores(units, torch.Generator().manual_seed(0), bound) for bound in ("fan-in", "one"))
+    torch.testing.assert_close(one, 12 * own)
 
 
 def test_rescaled_weights_keep_a_thinned_layers_scale(trial: Maker) -> None:
@@ -278,21 +279,7 @@ def test_transfer_is_a_matrix_of_attacked_and_answering_tickets(trial: Maker) ->
     assert all(ticket.training for ticket in tickets) == tickets[0].training
 
 
-# -- filters and kernels ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fidelity", ["paper", "official"])
-def test_filters_go_whole_and_classes_stay(trial: Maker, fidelity: str) -> None:
-    _, _, plain = searched(trial, granularity="filters", sparsity=0.5, set={**FAST, "fidelity": fidelity})
-    for conv, norm, count in (("0", "1", 3), ("3", "4", 4)):
-        alive = plain.get_parameter(f"{conv}.weight").flatten(1).abs().sum(dim=1) != 0
-        assert int(alive.sum()) == count
-        if fidelity == "paper":
-            parts = (f"{norm}.weight", f"{norm}.running_mean")
-            assert all(torch.equal(plain.state_dict()[part] != 0, alive) for part in parts)
-        else:
-            assert bool((plain.get_parameter(f"{norm}.weight") == 1).all())
-    assert bool((plain.get_parameter("8.weight") != 0).all())
+# -- kernels ----------------------------------------------------------------------------------------------------------
 
 
 def test_kernels_go_whole(trial: Maker) -> None:
@@ -302,33 +289,6 @@ def test_kernels_go_whole(trial: Maker) -> None:
         alive = kernels != 0 if name == "8" else (kernels != 0).any(dim=2)
         assert int(alive.sum()) == count
         assert name == "8" or bool((kernels[alive] != 0).all())
-
-
-def gradients_of_filters(trial: Maker, fidelity: str) -> Tensor:
-    made = trial("rst", granularity="filters", sparsity=0.5, set={"fidelity": fidelity})
-    made.method.prepare(made.model, made.run)
-    with made.run.targeting(0.5):
-        made.method.attach_scores(made.model, made.run)
-    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    made.model.train().refresh()
-    functional.cross_entropy(made.model(x), torch.arange(8) % 3).backward()
-    made.model.pull_back()
-    return torch.cat([scores.grad.flatten().abs() for scores in made.model.reparametrisations.parameters()])
-
-
-def test_filter_scores_learn_behind_batch_norm_and_relu(trial: Maker) -> None:
-    assert float(gradients_of_filters(trial, "official").max()) < 1e-5
-    assert float((gradients_of_filters(trial, "paper") > 1e-4).double().mean()) > 0.9
-
-
-def test_a_removed_filter_learns_as_from_a_gate_behind_the_relu() -> None:
-    scores = FilterScores(torch.tensor([2.0, -1.0, 0.5]), kept=1)
-    x = torch.tensor([[1.0, 3.0, -2.0], [-1.0, 2.0, 4.0]])
-    gate = scores(torch.ones(3), None)
-    torch.testing.assert_close(gate, torch.tensor([1.0, 1e-6, 1e-6]))
-    torch.relu(x * gate).sum().backward()
-    torch.testing.assert_close(scores.scores.grad, torch.tensor([1.0, -5.0, 4.0]))
-    assert scores.own_mask(torch.ones(3)).tolist() == [True, False, False]
 
 
 # -- finetuning ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from apx.run.context import Observer
 from apx.run.request import Request, build_settings
 from apx.specifics import Magnitude, masks_by
 from apx.training.optimisation import learning_rate
-from apx_twinrep.factors import Channel, Twin
+from apx_twinrep.factors import Channel, Twin, equalise_filters, uniform_factor
 from apx_twinrep.method import PruneOnce, TwinRep, TwinRepSettings, official_units
 
 Maker = Callable[..., Any]
@@ -115,6 +115,24 @@ def test_the_best_epoch_is_sought_after_pruning_only(trial: Maker) -> None:
     zeros, total = count_zeros(trial("twinrep", sparsity=0.99, set=FAST | dense | stand, observers=[seen]).execute())
     assert seen.robust[0] > max(seen.robust[1:])
     assert zeros == round(0.99 * total)
+
+
+def test_filters_of_all_layers_are_brought_to_the_scale_of_the_official_start() -> None:
+    torch.manual_seed(0)
+    net = build("resnet18", num_classes=3, width=4, image_size=16).train()
+    with torch.no_grad():
+        for number, parameter in enumerate(net.parameters()):
+            parameter.mul_(1 + number % 5)
+    x = torch.rand(8, 3, 16, 16)
+    net(x)  # running statistics that are not those of a fresh network
+    before = net.eval()(x)
+    equalise_filters(net, x)
+    torch.testing.assert_close(net(x), before, rtol=1e-2, atol=1e-3)  # batch norm's eps does not scale
+    norms = [p.flatten(1).norm(dim=1).mean() for name, p in net.named_parameters() if p.dim() == 4]
+    torch.testing.assert_close(torch.stack(norms), torch.full((len(norms),), 1 / 3))
+    weight = torch.nn.init.kaiming_uniform_(torch.empty(256, 64, 3, 3), a=5**0.5)
+    official = Channel(uniform_factor(weight, torch.rand(256, 256), channel=True))(weight, None)
+    assert float(official.detach().flatten(1).norm(dim=1).mean()) == pytest.approx(1 / 3, rel=0.03)
 
 
 # -- invariants 3 to 5: worked masks ------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def tiny_settings(method: type[Method], variant: Variant) -> MethodSettings:
     """
     preset = next((name for name in ("check", "quick") if name in method.presets), "paper")
     request = Request(method=getattr(method, "slug", method.__name__), dataset="conformance", preset=preset)
-    chosen = build_settings(method, request)
+    chosen = build_settings(method, request, variant)
     own = method.presets[preset] if preset == "check" else {}
     values: dict[str, Any] = {"sparsity": SPARSITY[variant.structure]} | dict(own)
     for name in type(chosen).model_fields:

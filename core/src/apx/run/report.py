@@ -167,7 +167,7 @@ def deviations(resolved: "Resolved") -> list[str]:
     """Return in plain sentences how the run departs from the setting of `paper_command`; phases as they really ran."""
     arch, dataset = _paper_target(resolved)
     asked = replace(resolved.request, preset="paper", arch=arch, dataset=dataset, set={})
-    paper = build_settings(type(resolved.method), asked)
+    paper = build_settings(type(resolved.method), asked, resolved.variant)
     ran = dict(resolved.phases())
     sentences = []
     for name in type(paper).model_fields:

@@ -115,7 +115,7 @@ def resolve(request: Request, data: "Dataset | None" = None) -> Resolved:
 
     method_class = load_method(request.method)
     variant = choose_variant(find_entry(request.method).document, request)
-    settings = build_settings(method_class, request)
+    settings = build_settings(method_class, request, variant)
     _check_objectives(settings)
     if request.eval not in ("none", "quick", "standard"):
         raise UserError(f"unknown evaluation '{request.eval}'; choose one of none, quick, standard")
@@ -157,8 +157,13 @@ def choose_variant(document: Mapping[str, Any], request: Request) -> Variant:
     raise UserError(f"{request.method} has no implemented variant with {wish}; it has: {offer}")
 
 
-def build_settings(method: type[Method], request: Request) -> MethodSettings:
+def build_settings(method: type[Method], request: Request, variant: Variant | None = None) -> MethodSettings:
     """Return the method's settings: paper defaults, then the preset, then `--set`, then `--sparsity`.
+
+    Args:
+        method: the method's class.
+        request: what was asked.
+        variant: the chosen one, whose structure the preset may know; the request's structure where None.
 
     Raises:
         UserError: unknown preset or setting, or a value that the setting refuses.
@@ -169,7 +174,8 @@ def build_settings(method: type[Method], request: Request) -> MethodSettings:
         raise UserError(f"{request.method} has no preset '{request.preset}'; choose one of {names}")
     values: dict[str, Any] = {}
     dataset = request.dataset.split(":")[0]
-    for suffix in ("", f":{dataset}", f":{dataset}:{request.arch}"):
+    structure = request.structure if variant is None else variant.structure
+    for suffix in ("", f":{structure}", f":{dataset}", f":{dataset}:{request.arch}"):
         _merge(values, presets.get(request.preset + suffix, {}))
     for path, value in request.set.items():
         _assign(values, path, value, method.Settings)

@@ -69,10 +69,11 @@ class Li20(BeforeTraining):
     Settings = Li20Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "search": {**quick.FINETUNE, "objective": "fgsm-rs"},
+            "search": {**quick.FINETUNE, "objective": "fgsm-rs", "epochs": 3},
             "train": {
                 **quick.PRETRAIN,
-                "epochs": 18,
+                "epochs": 12,
+                "lr": 3e-3,
                 "options": {"start": "uniform"},
             },  # one step from the image itself overfits
             "bn_weight": 1.0,

@@ -7,11 +7,10 @@ import torch
 from pydantic import Field
 
 from apx import BeforeTraining, MaskedModel, Masks, MethodSettings, Run, TrainSettings
-from apx.coupling import batch_norm_followers, couple_filters
 from apx.reparametrisation import LearnedScores
 from apx.training import quick
 
-from .scores import FilterScores, initial_scores, trailing
+from .scores import initial_scores, trailing
 from .weights import Initialisation, draw_weights, make_scratch
 
 _RECIPE: Mapping[str, Any] = {
@@ -29,7 +28,7 @@ _RECIPE: Mapping[str, Any] = {
     "handover": "best",
     "val_steps": 20,
 }
-_QUICK_SEARCH: Mapping[str, Any] = {**quick.SEARCH, "epochs": 12, "lr": 1e-2, "attack_bn": "train"}
+_QUICK_SEARCH: Mapping[str, Any] = {**quick.SEARCH, "epochs": 18, "batch_size": 64, "lr": 0.1, "attack_bn": "train"}
 
 
 class RSTSettings(MethodSettings):
@@ -45,6 +44,11 @@ class RSTSettings(MethodSettings):
         TrainSettings(epochs=160, **_RECIPE), description="the dense network beside which the ticket is shown"
     )
     init: Initialisation = Field("signed-constant", description="how the weights that are searched are drawn")
+    score_bound: Literal["fan-in", "one"] = Field(
+        "fan-in",
+        description="initial scores are uniform up to 1 / sqrt(fan-in), or up to 1 in every layer, which suits Adam: "
+        "its steps do not know a layer's scale",
+    )
     rescale: bool = Field(False, description="divide fan-ins by 1 - sparsity, so that thinned layers keep their scale")
     finetune_from: Literal["inherit", "reinit"] = Field(
         "inherit", description="finetuning starts from the ticket's weights, or from fresh kaiming-normal ones"
@@ -58,14 +62,17 @@ class RST(BeforeTraining):
     Weights, and with them the whole network but its masks and batch-norm statistics, are what they were drawn as. No
     module is replaced: biases of zero and batch norms with gamma 1 and beta 0 that nothing trains are the published
     networks, which have neither, so that the ticket is exported in the canonical architecture.
-    With filters (classifier excepted, whose filters are the classes) a removed one takes its batch norm with it; with
-    `fidelity="official"` batch norm stays.
     """
 
     slug = "rst"
     Settings = RSTSettings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"search": _QUICK_SEARCH, "finetune": {**quick.FINETUNE, "epochs": 0}, "pretrain": quick.PRETRAIN},
+        "quick": {
+            "search": _QUICK_SEARCH,
+            "finetune": {**quick.FINETUNE, "epochs": 0},
+            "pretrain": quick.PRETRAIN,
+            "score_bound": "one",
+        },
         # no official setting; at 0.1 adversarial training on SVHN is prone to stay at chance
         "paper:svhn": {"pretrain": {"lr": 0.01}},
     }
@@ -93,34 +100,16 @@ class RST(BeforeTraining):
 
     def prune(self, model: MaskedModel, run: Run) -> Masks:
         """Train the scores alone, everything else frozen, then fix the masks."""
-        gates = self.attach_scores(model, run)
+        self.attach_scores(model, run)
         run.train("search", model, self.settings.search, parameters=model.reparametrisations.parameters())
         found = model.current_masks()
         model.drop_reparametrisations()
-        weights = {name: model.module.get_parameter(name) for name in gates}
-        masks = {name: trailing(found[gates[name]], w.dim()).expand_as(w).contiguous() for name, w in weights.items()}
-        return couple_filters(model.module, masks, run.example) if self.gates_filters else Masks(masks)
+        return found
 
-    def attach_scores(self, model: MaskedModel, run: Run) -> dict[str, str]:
-        """Give every unit a random score; the highest |scores| of each layer are in force from now on.
-
-        Returns:
-            weight name -> name of the tensor that its scores gate: gamma of the batch norm behind it for filters,
-            else itself.
-        """
-        followers = batch_norm_followers(model.module, run.example) if self.gates_filters else {}
-        kind = FilterScores if self.gates_filters else LearnedScores
-        kept, generator = run.kept(model), run.generator("scores")
-        gates = {}
-        for name, count in kept.items():
-            norm = followers.get(name.removesuffix(".weight"))
-            gates[name] = name if norm is None else f"{norm}.weight"
-            gated = model.module.get_parameter(gates[name])
-            scores = initial_scores(run.structure.unit_shape(model.module.get_parameter(name).shape), generator)
-            model.reparametrise(gates[name], kind(trailing(scores, gated.dim()), count))
-        return gates
-
-    @property
-    def gates_filters(self) -> bool:
-        """Whether scores gate what batch norm has normalised; the official ones gate weights, and learn nothing."""
-        return self.variant.granularity == "filters" and self.settings.fidelity == "paper"
+    def attach_scores(self, model: MaskedModel, run: Run) -> None:
+        """Give every unit a random score; the highest |scores| of each layer are in force from now on."""
+        generator = run.generator("scores")
+        for name, count in run.kept(model).items():
+            weight = model.module.get_parameter(name)
+            scores = initial_scores(run.structure.unit_shape(weight.shape), generator, self.settings.score_bound)
+            model.reparametrise(name, LearnedScores(trailing(scores, weight.dim()), count))

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from apx.coupling import batch_norm_followers
 from apx.reparametrisation import Reparametrisation
 
 
@@ -47,3 +48,22 @@ def balanced_factors(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return (W, A) with W * A = w and |W| = |A| = sqrt|w|, where the decay of both costs least."""
     root = weight.abs().sqrt()
     return torch.sign(weight) * root, root
+
+
+@torch.no_grad()
+def equalise_filters(module: nn.Module, example: Tensor) -> None:
+    """Scale each convolution that a batch norm follows to a mean filter norm of 1/3; the network's outputs stay.
+
+    That is the norm of a filter of V that starts from `uniform_factor`, in every layer alike; without it a ranking over
+    layers compares their scales. `example` [B, C, H, W] shows which batch norm follows.
+    """
+    for name, follower in batch_norm_followers(module, example).items():
+        layer, norm = module.get_submodule(name), module.get_submodule(follower)
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        scale = 1.0 / (3.0 * layer.weight.flatten(1).norm(dim=1).mean())
+        for tensor in (layer.weight, layer.bias, norm.running_mean):
+            if isinstance(tensor, Tensor):
+                tensor.mul_(scale)
+        if isinstance(norm.running_var, Tensor):
+            norm.running_var.mul_(scale.square())

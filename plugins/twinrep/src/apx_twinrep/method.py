@@ -14,7 +14,7 @@ from apx.specifics import masks_from_units
 from apx.training import quick
 from apx.training.settings import with_options
 
-from .factors import Channel, Twin, balanced_factors, uniform_factor
+from .factors import Channel, Twin, balanced_factors, equalise_filters, uniform_factor
 
 _PAPER = TrainSettings(
     epochs=100,
@@ -44,7 +44,7 @@ class TwinRepSettings(MethodSettings):
         "official",
         description="official: both factors U(-1/sqrt(fan_in), 1/sqrt(fan_in)), near-zero logits at first; balanced: "
         "|W| = |A| = sqrt|w| of the network's own init w (filters: W = w, A = 1); from-dense: the same for the "
-        "weights of a dense network",
+        "weights of a dense network, filters brought to one scale in all layers",
     )
     pretrain: TrainSettings = Field(_PAPER, description="the dense network of init=from-dense and of the baseline")
 
@@ -76,6 +76,10 @@ class TwinRep(DuringTraining):
             "pruning_epoch": 2,
             "init": "from-dense",
         },
+        # each step of Adam would move all entries of A alike, and filters grow with their layer's width
+        "quick:S": {
+            "train": {**quick.FINETUNE, "epochs": 6, "optimizer": "sgd", "lr": 5e-3, "weight_decay": 2e-4},
+        },
     }
     settings: TwinRepSettings
 
@@ -90,9 +94,11 @@ class TwinRep(DuringTraining):
 
     def prepare(self, model: MaskedModel, run: Run) -> None:
         """Factorise every convolution and linear weight."""
+        channel = self.variant.structure == "S"
         if self.settings.init == "from-dense":
             model.module.load_state_dict(run.dense_state(model, self.settings.pretrain))
-        channel = self.variant.structure == "S"
+            if channel:
+                equalise_filters(model.module, run.example)
         for name in weight_names(model.module):
             weight = model.module.get_parameter(name)
             hidden, factor = self._factors(name, weight.detach(), run, channel=channel)
