@@ -6,8 +6,8 @@
 `digits` takes the quick preset on the bundled digits: resnet18 (single weights) and vgg16 (structured) of width 16, so
 that AutoAttack is affordable. `reduced` is the labelled CPU protocol for CIFAR-10 images: networks of width 16, PGD-3,
 ten epochs of pretraining and ten of the last phase for every method; what a method does in between is its own.
-Structured rows leave about the operations that half of the filters of each layer of vgg16 need: where shares are not
-uniform, the row's sparsity is chosen for that.
+Structured rows ask for half of vgg16's filters or channels; the column of FLOPs left after physical removal shows how
+well that matches them.
 
 Whatever is finished already is not done again, and a run that was stopped goes on: the same command continues.
 """

@@ -1,7 +1,8 @@
 """Normalised HSIC, the dependence measure of the HSIC bottleneck (Ma et al., AAAI 2020, arXiv 1908.01580).
 
-Everything is float64: in single precision the regularised inverse turns gradients into rounding noise where HSIC is
-near its maximum, since all eigenvalues of the centred kernel then dwarf the ridge.
+Libraries have other estimators: pytorch-ignite's is the unbiased one of HSIC as it is. Everything is float64: in single
+precision the regularised inverse turns gradients into rounding noise where HSIC is near its maximum, since all
+eigenvalues of the centred kernel then dwarf the ridge.
 """
 
 from collections.abc import Iterable
