@@ -88,10 +88,10 @@ PROTOCOLS = {
 }
 
 
-def command(row: Row, protocol: Protocol, arch: str, data: str, seed: int, out: Path) -> list[str]:
+def command(row: Row, protocol: Protocol, arch: str, data: str, seed: int, scale: float, out: Path) -> list[str]:
     """Return the `apx run` line of a row."""
     words = ["run", row.method, *row.variant, "--arch", arch, "--dataset", data, "--seed", str(seed)]
-    words += [*protocol.options, "--eval", "none", "--out", str(out)]
+    words += [*protocol.options, "--epochs-scale", str(scale), "--eval", "none", "--out", str(out)]
     structure = dict(zip(row.variant[::2], row.variant[1::2], strict=True)).get("--structure")
     request = Request(row.method, dataset=data, preset="quick", structure=structure)
     settings = build_settings(load_method(row.method), request)
@@ -123,12 +123,12 @@ def apx(words: Sequence[str], log: Path) -> str:
     return done.stdout
 
 
-def perform(row: Row, protocol: Protocol, arch: str, data: str, seed: int, folder: Path) -> Path:
+def perform(row: Row, protocol: Protocol, arch: str, data: str, seed: int, scale: float, folder: Path) -> Path:
     """Run and evaluate a row with one seed, as far as that has not been done."""
-    run = folder / f"{row.name}-{arch}-{seed}"
+    run = folder / "-".join([row.name, arch, str(seed), *([f"x{scale:g}"] if scale != 1 else [])])
     log = folder / f"{run.name}.log"
     if not (run / "report.json").exists():
-        resume = ["run", "--resume", str(run)] if run.exists() else command(row, protocol, arch, data, seed, run)
+        resume = ["run", "--resume", str(run)] if run.exists() else command(row, protocol, arch, data, seed, scale, run)
         apx(resume, log)
     for attack, n in protocol.evaluations.items():
         evaluate(run, attack, n, log)
@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", help="methods to run; all where absent")
     parser.add_argument("--structure", choices=("US", "S"), nargs="+", default=["US", "S"])
+    parser.add_argument("--scale", type=float, default=1.0, help="times the epochs: the curve over budget")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one thread")
     asked = parser.parse_args()
     protocol = PROTOCOLS[asked.protocol]
@@ -197,7 +198,7 @@ def main() -> None:
     }
     with ThreadPoolExecutor(asked.jobs) as pool:
         jobs = [
-            (structure, row, pool.submit(perform, row, protocol, arch, asked.data, seed, asked.out))
+            (structure, row, pool.submit(perform, row, protocol, arch, asked.data, seed, asked.scale, asked.out))
             for structure, (arch, rows) in chosen.items()
             for seed in asked.seeds
             for row in rows
@@ -207,7 +208,7 @@ def main() -> None:
             finished.setdefault((structure, row.name), []).append(job.result())
     for structure, (arch, rows) in chosen.items():
         brackets = "range over seeds" if len(asked.seeds) > 1 else "95 % Wilson interval"
-        print(f"\n{arch}, {structure}, seeds {asked.seeds}; in brackets the {brackets}\n")
+        print(f"\n{arch}, {structure}, seeds {asked.seeds}, epochs x{asked.scale:g}; in brackets the {brackets}\n")
         attacks = " | ".join(f"{attack} ({n})" for attack, n in protocol.evaluations.items())
         print(f"| method | reported % | own % | FLOPs left % | clean | {attacks} | seconds |")
         print("|---" * (6 + len(protocol.evaluations)) + "|")
