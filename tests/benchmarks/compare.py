@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +186,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="methods to run; all where absent")
     parser.add_argument("--structure", choices=("US", "S"), nargs="+", default=["US", "S"])
     parser.add_argument("--scale", type=float, default=1.0, help="times the epochs: the curve over budget")
+    parser.add_argument("--attacks", choices=("pgd", "autoattack"), nargs="+", help="evaluations; both where absent")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one thread")
     asked = parser.parse_args()
     protocol = PROTOCOLS[asked.protocol]
+    if asked.attacks is not None:
+        wanted = {attack: n for attack, n in protocol.evaluations.items() if attack in asked.attacks}
+        protocol = replace(protocol, evaluations=wanted)
     asked.out.mkdir(parents=True, exist_ok=True)
     tables = {"US": ("resnet18", US), "S": ("vgg16", S)}
     chosen = {
