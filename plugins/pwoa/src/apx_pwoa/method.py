@@ -67,7 +67,7 @@ class PwoA(AfterTraining):
         "quick": {
             "pretrain": quick.PRETRAIN,
             "prune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 8, "lr": 0.02},
-            "finetune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 14, "lr": 0.05},
+            "finetune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 12, "lr": 0.05},
             "interval": 1,
             "rho": 0.1,
             "mix": 0.3,  # clean images alone are too few to carry the teacher's robustness over to a VGG16
