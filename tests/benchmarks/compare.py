@@ -44,8 +44,8 @@ class Row:
         return "-".join([self.method, *(word.lstrip("-") for word in self.variant[1::2]), *changes])
 
 
-def structured(method: str, granularity: str, sparsity: float = 0.5) -> Row:
-    return Row(method, ("--structure", "S", "--granularity", granularity, "--sparsity", str(sparsity)))
+def structured(method: str, granularity: str) -> Row:
+    return Row(method, ("--structure", "S", "--granularity", granularity, "--sparsity", "0.5"))
 
 
 US = [

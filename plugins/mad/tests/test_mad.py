@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import curvlinops
 import pytest
 import torch
 from torch import Tensor, nn
@@ -151,7 +152,6 @@ def test_convolutions_against_unfolded_patches(layer: nn.Conv2d) -> None:
 
 
 def test_the_saliency_of_a_network_against_a_library_of_curvature_matrices() -> None:
-    curvlinops = pytest.importorskip("curvlinops")
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(27, 4)).double().eval()
     x, y = torch.rand(5, 1, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 1])
