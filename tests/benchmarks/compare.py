@@ -5,7 +5,7 @@
 
 `digits` takes the quick preset on the bundled digits: resnet18 (single weights) and vgg16 (structured) of width 16, so
 that AutoAttack is affordable. `reduced` is the labelled CPU protocol for CIFAR-10 images: networks of width 16, PGD-3,
-ten epochs of pretraining and ten of the last phase for every method; what a method does in between is its own.
+ten epochs of pretraining and ten of finetuning, or twenty of a method that trains once; what is in between is its own.
 Structured rows ask for half of vgg16's filters or channels; the column of FLOPs left after physical removal shows how
 well that matches them.
 
@@ -13,21 +13,20 @@ Whatever is finished already is not done again, and a run that was stopped goes 
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from apx import TrainSettings, load_method
-from apx.run.request import Request, build_settings
-
-LAST = ("finetune", "train")  # phases that end a pipeline
+from apx.run.plan import planned_phases
+from apx.run.request import Request, resolve
 
 
 @dataclass(frozen=True)
@@ -92,17 +91,19 @@ def command(row: Row, protocol: Protocol, arch: str, data: str, seed: int, scale
     """Return the `apx run` line of a row."""
     words = ["run", row.method, *row.variant, "--arch", arch, "--dataset", data, "--seed", str(seed)]
     words += [*protocol.options, "--epochs-scale", str(scale), "--eval", "none", "--out", str(out)]
-    structure = dict(zip(row.variant[::2], row.variant[1::2], strict=True)).get("--structure")
-    request = Request(row.method, dataset=data, preset="quick", structure=structure)
-    settings = build_settings(load_method(row.method), request)
+    variant: dict[str, Any] = {
+        word.lstrip("-"): value for word, value in zip(row.variant[::2], row.variant[1::2], strict=True)
+    }
+    if "sparsity" in variant:
+        variant["sparsity"] = float(variant["sparsity"])
+    request = Request(row.method, arch=arch, dataset=data, preset="quick", eval="none", **variant)
+    planned = {name: settings for name, settings, _ in planned_phases(resolve(request)) if settings.epochs}
     assignments: dict[str, Any] = {}
-    for name in type(settings).model_fields:
-        phase = getattr(settings, name)
-        if not isinstance(phase, TrainSettings) or phase.epochs == 0:
-            continue
+    for name, settings in planned.items():
         if name in protocol.phases:
-            assignments[f"{name}.epochs"] = protocol.phases[name]
-        if protocol.steps is not None and phase.objective != "nat":
+            once = name == "train" and "pretrain" not in planned  # from random weights to the end: both budgets
+            assignments[f"{name}.epochs"] = protocol.phases[name] + once * protocol.phases["pretrain"]
+        if protocol.steps is not None and settings.objective != "nat":
             assignments[f"{name}.steps"] = protocol.steps
     for key, value in (assignments | dict(row.set)).items():
         words += ["--set", f"{key}={json.dumps(value)}"]
@@ -123,13 +124,16 @@ def apx(words: Sequence[str], log: Path) -> str:
     return done.stdout
 
 
-def perform(row: Row, protocol: Protocol, arch: str, data: str, seed: int, scale: float, folder: Path) -> Path:
-    """Run and evaluate a row with one seed, as far as that has not been done."""
-    run = folder / "-".join([row.name, arch, str(seed), *([f"x{scale:g}"] if scale != 1 else [])])
-    log = folder / f"{run.name}.log"
+def folder_of(row: Row, arch: str, seed: int, scale: float, out: Path) -> Path:
+    """Return the run directory of a row with one seed."""
+    return out / "-".join([row.name, arch, str(seed), *([f"x{scale:g}"] if scale != 1 else [])])
+
+
+def perform(words: Sequence[str], run: Path, protocol: Protocol) -> Path:
+    """Do the run of these words and its evaluations, as far as that has not been done."""
+    log = run.parent / f"{run.name}.log"
     if not (run / "report.json").exists():
-        resume = ["run", "--resume", str(run)] if run.exists() else command(row, protocol, arch, data, seed, scale, run)
-        apx(resume, log)
+        apx(["run", "--resume", str(run)] if run.exists() else words, log)
     for attack, n in protocol.evaluations.items():
         evaluate(run, attack, n, log)
     print(f"done: {run.name}", flush=True)
@@ -200,16 +204,16 @@ def main() -> None:
         for structure, (arch, rows) in tables.items()
         if structure in asked.structure
     }
+    finished: dict[tuple[str, str], list[Path]] = {}
+    plans = []
+    for structure, (arch, rows) in chosen.items():
+        for seed, row in itertools.product(asked.seeds, rows):
+            run = folder_of(row, arch, seed, asked.scale, asked.out)
+            plans.append((command(row, protocol, arch, asked.data, seed, asked.scale, run), run))
+            finished.setdefault((structure, row.name), []).append(run)
     with ThreadPoolExecutor(asked.jobs) as pool:
-        jobs = [
-            (structure, row, pool.submit(perform, row, protocol, arch, asked.data, seed, asked.scale, asked.out))
-            for structure, (arch, rows) in chosen.items()
-            for seed in asked.seeds
-            for row in rows
-        ]
-        finished: dict[tuple[str, str], list[Path]] = {}
-        for structure, row, job in jobs:
-            finished.setdefault((structure, row.name), []).append(job.result())
+        for job in as_completed([pool.submit(perform, words, run, protocol) for words, run in plans]):
+            job.result()  # an error ends the comparison when it happens
     for structure, (arch, rows) in chosen.items():
         brackets = "range over seeds" if len(asked.seeds) > 1 else "95 % Wilson interval"
         print(f"\n{arch}, {structure}, seeds {asked.seeds}, epochs x{asked.scale:g}; in brackets the {brackets}\n")
