@@ -62,9 +62,10 @@ class KillAt(Observer):
 
 
 class SignalAt(KillAt):
-    """Sends SIGTERM at the n-th step."""
+    """Sends SIGTERM at the n-th step, before which it takes its time."""
 
     def step(self, phase: str, epoch: int, step: int, model: MaskedModel) -> None:
+        time.sleep(0.2)
         self.left -= 1
         if self.left == 0:
             signal.raise_signal(signal.SIGTERM)
@@ -133,8 +134,18 @@ def test_sigterm_saves_and_says_how_it_ended(tmp_path: Path, cache: Path) -> Non
         start(request(), out=tmp_path / "run", observers=[SignalAt(2)])
     assert caught.value.exit_status == 143
     assert any((tmp_path / "run" / "checkpoints").glob("*.partial.safetensors"))
-    resume(tmp_path / "run")
+    report = resume(tmp_path / "run")
     assert_same(tmp_path / "whole", tmp_path / "run")
+    assert epochs_of(tmp_path / "run") == epochs_of(tmp_path / "whole")
+    phases = report["seconds"]["phases"]
+    assert phases["pretrain"] >= phases["pretrain/train"] >= 0.4  # both lives
+    assert report["seconds"]["total"] >= sum(taken for phase, taken in phases.items() if "/" not in phase)
+
+
+def epochs_of(directory: Path) -> list[dict[str, Any]]:
+    """Return the epochs' records but for the time they took."""
+    records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
 
 
 def test_a_signal_at_the_last_step_ends_the_evaluation_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -69,9 +69,11 @@ class Run:
     dense_origin: str = ""
     determines: Mapping[str, Any] | None = None  # what determines the untrained network; None: not cacheable
     seconds: dict[str, float] = field(default_factory=dict)
+    earlier: float = 0.0  # seconds of earlier lives of this run, as far as their work did not have to be done again
 
     def __post_init__(self) -> None:
         self._stack: list[str] = []
+        self._started: list[float] = []
         self._target: float | None = None
         self._saved = time.monotonic()
 
@@ -187,15 +189,17 @@ class Run:
         if done is not None:
             model.load_state(done["model"])
             self.seconds[path] = done["seconds"]
+            self._credit(done["seconds"])
             return None if done["masks"] is None else Masks({n: m.bool() for n, m in done["masks"].items()})
-        started = time.perf_counter()
         self._stack.append(name)
+        self._started.append(time.perf_counter())
         for observer in self.observers:
             observer.phase_start(path, model)
         try:
             masks = body()
         finally:
             self._stack.pop()
+            started = self._started.pop()
         for observer in self.observers:
             observer.phase_end(path, model)
         self.seconds[path] = time.perf_counter() - started
@@ -207,6 +211,11 @@ class Run:
             }
             self.directory.finish(path, state)
         return masks
+
+    def _credit(self, seconds: float) -> None:
+        """Count seconds of an earlier life for the run and all phases under way."""
+        self.earlier += seconds
+        self._started = [started - seconds for started in self._started]
 
     def prune(self, name: str, model: MaskedModel, prune: Callable[[MaskedModel, "Run"], Masks], target: float) -> None:
         """Run a pruning phase towards `target` and put its masks into force."""
@@ -261,6 +270,8 @@ class Run:
                 hooks=self._hooks(path),
             )
             resumed = self.directory.partial(path, str(self.device)) if self.directory else None
+            if resumed is not None:
+                self._credit(resumed["seconds"])
             steps = -(-len(self.data.train) // settings.batch_size)
             done = 0 if resumed is None else resumed["epoch"] * steps + resumed["step"]
             self.progress.phase(path, settings.epochs * steps, done)
@@ -346,7 +357,7 @@ class Run:
 
         def save(state: dict[str, Any]) -> None:
             if self.directory and self.writes:
-                self.directory.save_partial(path, state)
+                self.directory.save_partial(path, {**state, "seconds": time.perf_counter() - self._started[-1]})
             self._saved = time.monotonic()
 
         return Hooks(

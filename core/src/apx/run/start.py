@@ -217,7 +217,7 @@ def carry_out(resolved: Resolved, network: nn.Module, run: Run) -> tuple[nn.Modu
             results = evaluate_run(resolved, measured, dense, run)
         finally:
             run.progress.close()
-    return plain, build_report(resolved, run, plain, results, time.perf_counter() - started)
+    return plain, build_report(resolved, run, plain, results, time.perf_counter() - started + run.earlier)
 
 
 def _dense_baseline(resolved: Resolved, untrained: nn.Module, run: Run) -> nn.Module | None:

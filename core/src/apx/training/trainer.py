@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,6 +65,15 @@ class Hooks:
 
 
 @dataclass
+class _Tally:
+    """What an epoch under way has come to: summed loss, images, seconds; part of a checkpoint."""
+
+    loss: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
 class Trainer:
     """Trains a MaskedModel for one phase: objective, optimiser and dynamics, step by step.
 
@@ -102,6 +111,7 @@ class Trainer:
             self._trained = trained
             self._optimizer = build_optimizer(groups, self.settings)
             self._best: tuple[float, dict[str, Any]] | None = None
+            self._tally = _Tally()
             epoch, step = self._restore(resume) if resume is not None else (0, 0)
             self._loop(epoch, step)
         finally:
@@ -127,10 +137,11 @@ class Trainer:
     def _epoch(self, epoch: int, first_step: int) -> bool:
         from ..datasets import epoch_batches
 
-        started, total, seen = time.perf_counter(), 0.0, 0
         if first_step == 0:
+            self._tally = _Tally()
             self.dynamics.epoch_start(self.model, epoch)
             self.model.refresh()
+        tally, started = self._tally, time.perf_counter() - self._tally.seconds
         batches = epoch_batches(
             self.environment.data,
             self.environment.data.train,
@@ -146,7 +157,8 @@ class Trainer:
             self._weight = self._processes.weight(len(own_y), len(y))
             batch = Batch(own_x, own_y, own_indices, self.environment.seed, self.phase, epoch)
             loss = self._step(batch, Position(epoch, step, self._steps_per_epoch))
-            total, seen = total + loss * len(y), seen + len(y)
+            tally.loss, tally.seen = tally.loss + loss * len(y), tally.seen + len(y)
+            tally.seconds = time.perf_counter() - started
             self.hooks.step(self.model, epoch, step, self._steps_per_epoch, loss)
             if (self.hooks.due() or self.hooks.interrupted()) and step + 1 < self._steps_per_epoch:
                 self.hooks.save(self._state(epoch, step + 1))
@@ -156,7 +168,7 @@ class Trainer:
         record = {
             "phase": self.phase,
             "epoch": epoch,
-            "loss": total / max(seen, 1),
+            "loss": tally.loss / max(tally.seen, 1),
             "lr": self._optimizer.param_groups[0]["lr"],
             "seconds": time.perf_counter() - started,
         }
@@ -208,6 +220,7 @@ class Trainer:
             "objective": self.objective.state(),
             "dynamics": self.dynamics.state(),
             "best": None if self._best is None else list(self._best),
+            "tally": asdict(self._tally),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> tuple[int, int]:
@@ -218,6 +231,7 @@ class Trainer:
         self.dynamics.load_state(state["dynamics"])
         if state["best"] is not None:
             self._best = (state["best"][0], state["best"][1])
+        self._tally = _Tally(**state["tally"])
         return state["epoch"], state["step"]
 
     def _lay_out_optimizer_state(self) -> None:
