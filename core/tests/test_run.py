@@ -62,13 +62,17 @@ class KillAt(Observer):
 
 
 class SignalAt(KillAt):
-    """Sends SIGTERM at the n-th step, before which it takes its time."""
+    """Sends SIGTERM at the n-th step, `pause` seconds after which the checkpoint is written."""
+
+    def __init__(self, steps: int, pause: float = 0.0) -> None:
+        super().__init__(steps)
+        self.pause = pause
 
     def step(self, phase: str, epoch: int, step: int, model: MaskedModel) -> None:
-        time.sleep(0.2)
         self.left -= 1
         if self.left == 0:
             signal.raise_signal(signal.SIGTERM)
+            time.sleep(self.pause)
 
 
 def results(directory: Path) -> dict[str, torch.Tensor]:
@@ -131,14 +135,14 @@ def test_sigterm_saves_and_says_how_it_ended(tmp_path: Path, cache: Path) -> Non
     start(request(), out=tmp_path / "whole")
     shutil.rmtree(cache / "dense")
     with pytest.raises(Interrupted) as caught:
-        start(request(), out=tmp_path / "run", observers=[SignalAt(2)])
+        start(request(), out=tmp_path / "run", observers=[SignalAt(2, pause=0.5)])
     assert caught.value.exit_status == 143
     assert any((tmp_path / "run" / "checkpoints").glob("*.partial.safetensors"))
     report = resume(tmp_path / "run")
     assert_same(tmp_path / "whole", tmp_path / "run")
     assert epochs_of(tmp_path / "run") == epochs_of(tmp_path / "whole")
     phases = report["seconds"]["phases"]
-    assert phases["pretrain"] >= phases["pretrain/train"] >= 0.4  # both lives
+    assert phases["pretrain"] >= phases["pretrain/train"] >= 0.5  # both lives
     assert report["seconds"]["total"] >= sum(taken for phase, taken in phases.items() if "/" not in phase)
 
 
