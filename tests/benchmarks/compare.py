@@ -34,26 +34,26 @@ class Row:
     """One line of the table: a method, its variant and what is set."""
 
     method: str
-    variant: tuple[str, ...] = ()
+    variant: Mapping[str, Any] = field(default_factory=dict)
     set: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         changes = [f"{key}={value}" for key, value in self.set.items()]
-        return "-".join([self.method, *(word.lstrip("-") for word in self.variant[1::2]), *changes])
+        return "-".join([self.method, *map(str, self.variant.values()), *changes])
 
 
 def structured(method: str, granularity: str) -> Row:
-    return Row(method, ("--structure", "S", "--granularity", granularity, "--sparsity", "0.5"))
+    return Row(method, {"structure": "S", "granularity": granularity, "sparsity": 0.5})
 
 
 US = [
-    Row("flyingbird", ("--schedule", "1S")),
-    Row("flyingbird", ("--schedule", "IT")),
+    Row("flyingbird", {"schedule": "1S"}),
+    Row("flyingbird", {"schedule": "IT"}),
     *(Row(method) for method in ("harp", "hydra", "li20", "mad", "pwoa", "radmm", "robustbird", "rst", "twinrep")),
     Row("pwoa", set={"mix": 0.0}),
-    *(Row("magnitude", ("--budget", budget)) for budget in ("uniform", "fixed-nonuniform", "global")),
-    Row("random", ("--budget", "uniform")),
+    *(Row("magnitude", {"budget": budget}) for budget in ("uniform", "fixed-nonuniform", "global")),
+    Row("random", {"budget": "uniform"}),
 ]
 S = [
     structured("harp", "channels"),
@@ -89,14 +89,10 @@ PROTOCOLS = {
 
 def command(row: Row, protocol: Protocol, arch: str, data: str, seed: int, scale: float, out: Path) -> list[str]:
     """Return the `apx run` line of a row."""
-    words = ["run", row.method, *row.variant, "--arch", arch, "--dataset", data, "--seed", str(seed)]
+    variant = [word for name, value in row.variant.items() for word in (f"--{name}", str(value))]
+    words = ["run", row.method, *variant, "--arch", arch, "--dataset", data, "--seed", str(seed)]
     words += [*protocol.options, "--epochs-scale", str(scale), "--eval", "none", "--out", str(out)]
-    variant: dict[str, Any] = {
-        word.lstrip("-"): value for word, value in zip(row.variant[::2], row.variant[1::2], strict=True)
-    }
-    if "sparsity" in variant:
-        variant["sparsity"] = float(variant["sparsity"])
-    request = Request(row.method, arch=arch, dataset=data, preset="quick", eval="none", **variant)
+    request = Request(row.method, arch=arch, dataset=data, preset="quick", eval="none", **row.variant)
     planned = {name: settings for name, settings, _ in planned_phases(resolve(request)) if settings.epochs}
     assignments: dict[str, Any] = {}
     for name, settings in planned.items():
@@ -218,8 +214,12 @@ def main() -> None:
             plans.append((command(row, protocol, arch, asked.data, seed, asked.scale, run), run))
             finished.setdefault((structure, row.name), []).append(run)
     with ThreadPoolExecutor(asked.jobs) as pool:
-        for job in as_completed([pool.submit(perform, words, run, protocol) for words, run in plans]):
-            job.result()  # an error ends the comparison when it happens
+        try:
+            for job in as_completed([pool.submit(perform, words, run, protocol) for words, run in plans]):
+                job.result()
+        except BaseException:  # what has begun goes on to its end, nothing else begins
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     for structure, (arch, rows) in chosen.items():
         brackets = "range over seeds" if len(asked.seeds) > 1 else "95 % Wilson interval"
         print(f"\n{arch}, {structure}, seeds {asked.seeds}, epochs x{asked.scale:g}; in brackets the {brackets}\n")
