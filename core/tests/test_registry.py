@@ -162,6 +162,8 @@ def test_a_strangers_method_loads_and_its_hooks_are_merged(install: Install) -> 
     [
         (entry_document("mine", origin="mine"), "/origin", '"baseline"'),
         (entry_document("Mine"), "/slug", "Mine"),
+        (entry_document("mine", api="2", colour="red"), "/api", "written for version 2 of apx's plugin API"),
+        (entry_document("mine", api=2), "/api", 'allowed: "1"'),
         (entry_document("mine", colour="red"), "/colour", "unknown field"),
         ({"slug": "mine"}, "", "'year' is missing"),
         ([], "", "object"),
@@ -204,6 +206,8 @@ def test_every_fault_of_an_entry_is_told_with_the_allowed_values(install: Instal
         ("from apx import hookimpl\n@hookimpl\ndef apx_methods(): raise SystemExit", "apx_methods failed: SystemExit"),
         ("from apx import hookimpl\n@hookimpl\ndef apx_methods(): return [3]", "not a class of Method"),
         ("from apx import hookimpl\n@hookimpl\ndef apx_methods(): return []", "slug = 'broken'"),
+        ("from apx import hookimpl\n@hookimpl\ndef apx_methods(): return 3", "returned int, not a list"),
+        ("class Odd(BaseException): pass\nraise Odd", "it cannot be loaded: Odd"),
         ("", "slug = 'broken'"),
     ],
 )
@@ -218,20 +222,74 @@ def test_a_plugin_that_fails_is_named_and_the_others_load(install: Install, init
     assert {"broken", "mine"} <= set(slugs())
 
 
+OFFER = "from apx import hookimpl\n@hookimpl\ndef apx_attacks(): return {}\n"
+
+
 def test_merging_goes_on_past_broken_plugins_and_clashes(install: Install) -> None:
-    offer = "from apx import hookimpl\n@hookimpl\ndef apx_attacks(): return {!r}\n"
-    install("a-broken", document=entry_document("broken"), init="raise SystemExit")
-    install("b-clash", init=offer.format({"pgd": 1, "fresh": 2}))
-    install("c-wrong", init=offer.format([1]))
-    install("d-clash", init=offer.format({"fresh": 3}))
+    install("a-broken", document=entry_document("broken"), init="raise SystemExit  # apx_attacks")
+    install("b-clash", init=OFFER.format("{'pgd': int, 'fresh': list}"))
+    install("c-wrong", init=OFFER.format("[1]"))
+    install("d-clash", init=OFFER.format("{'fresh': dict, 7: dict, 'number': 8}"))
     attacks: dict[str, Any] = dict(registry.attacks())
     registry.attacks()
-    assert attacks["fresh"] == 2
-    assert callable(attacks["pgd"])
+    assert attacks["fresh"] is list
+    assert attacks["pgd"] is not int
+    assert not {7, "number"} & set(attacks)
     assert ["SystemExit" in fault.message for fault in faults_of("a-broken")] == [True]
     assert ["belongs to apx-core" in fault.message for fault in faults_of("b-clash")] == [True]
     assert ["not a dict" in fault.message for fault in faults_of("c-wrong")] == [True]
-    assert ["belongs to b-clash" in fault.message for fault in faults_of("d-clash")] == [True]
+    assert [fault.message for fault in faults_of("d-clash")] == [
+        "apx_attacks returned a name that is not a text: 7",
+        "apx_attacks returned 'number' as int, which cannot be called",
+        "apx_attacks: the name 'fresh' belongs to b-clash already",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("init", "method", "attacks", "datasets"),
+    [
+        (OFFER, "", True, False),
+        (GOOD, METHOD, False, False),
+        ("from .method import *", "def apx_datasets(): ...", False, True),  # a file below the module counts
+        ("import time", "", False, False),  # nothing that could bring a hook
+        ("from elsewhere import *", "", True, True),
+        ("", None, True, True),  # compiled
+    ],
+)
+def test_what_a_plugin_may_offer_is_read_and_not_run(
+    install: Install, init: str, method: str | None, attacks: bool, datasets: bool
+) -> None:
+    folder = install("stranger", document=entry_document("mine"), init="raise RuntimeError('imported')\n" + init)
+    (folder / "method.py").write_text(method or "")
+    if method is None:
+        (folder / "hooks.pyc").write_bytes(b"")
+    (plugin,) = [one for one in registry.plugins() if one.distribution == "stranger"]
+    assert (plugin.may_offer("apx_attacks"), plugin.may_offer("apx_datasets")) == (attacks, datasets)
+
+
+def test_merging_leaves_plugins_alone_that_do_not_name_the_hook(install: Install) -> None:
+    broken = "raise RuntimeError('imported')\n"
+    install("method-only", document=entry_document("mine"), init=broken + GOOD)
+    install("object", document=entry_document("other"), init=broken, value="plugin_object:hooks")
+    registry.attacks()
+    assert faults_of("method-only") == []
+    assert ["imported" in fault.message for fault in faults_of("object")] == [True]  # the object may have any hook
+
+
+def test_a_plugin_that_takes_long_is_named_and_what_it_prints_leaves_stdout_alone(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("apx.registry.host.IMPORT_PATIENCE", 0.01)
+    hooks = OFFER.format("print('asked') or {'fresh': list}")
+    install("slow", init="import time\ntime.sleep(0.5)\nprint('imported')\n" + hooks)
+    assert registry.attacks()["fresh"] is list
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "the plugin slow 1.0 has been importing for 0.01 s; if it hangs, uninstall it",
+        "imported",
+        "asked",
+    ]
 
 
 def test_a_plugin_without_a_method_needs_no_entry(install: Install) -> None:
@@ -245,6 +303,7 @@ def test_a_plugin_without_a_method_needs_no_entry(install: Install) -> None:
     [
         (entry_document("twin"), entry_document("twin"), "slug"),
         (entry_document("one", key="X_Y2020Z"), entry_document("two", key="X_Y2020Z"), "key"),
+        (entry_document("one", key="X_Y2020Z"), entry_document("two", key="x_y2020z"), "key"),
     ],
 )
 def test_duplicates_name_both_distributions_and_neither_is_chosen(

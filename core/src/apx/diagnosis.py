@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from . import registry
-from .errors import UserError
 from .paths import home
+from .registry.inspection import Inspected, inspect
+from .registry.offers import described
 from .storage import parts
 
 _LIBRARIES = (
@@ -27,8 +28,8 @@ _LIBRARIES = (
 
 
 def diagnose() -> dict[str, Any]:
-    """Return versions, machine, cache and plugins as plain JSON values. Loads torch and every plugin."""
-    broken = _load_everything()
+    """Return versions, machine, cache and plugins as plain JSON values. Loads torch; plugins run in other processes."""
+    inspected = inspect()
     return {
         "versions": {
             "python": platform.python_version(),
@@ -44,8 +45,8 @@ def diagnose() -> dict[str, Any]:
             "distributions": {plugin.distribution: plugin.version for plugin in registry.plugins()},
             "methods": len(registry.entries()),
             "implemented": sum(entry.implemented for entry in registry.entries()),
-            "commands": sorted(registry.commands()),
-            "observers": sorted(registry.observers()),
+            "commands": _offered(inspected, "commands"),
+            "observers": _offered(inspected, "observers"),
         },
         "failures": [
             {
@@ -55,30 +56,14 @@ def diagnose() -> dict[str, Any]:
                 "pointer": failure.pointer,
                 "message": failure.message,
             }
-            for failure in registry.failures()
-        ]
-        + broken,
+            for one in inspected
+            for failure in one.failures
+        ],
     }
 
 
-def _load_everything() -> list[dict[str, Any]]:
-    """Ask for everything that plugins offer; return the implemented methods that do not load."""
-    for offered in (registry.architectures, registry.datasets, registry.objectives, registry.criteria):
-        offered()
-    for offered in (registry.attacks, registry.observers, registry.commands):
-        offered()
-    known = {failure.distribution for failure in registry.failures()}
-    broken = []
-    for entry in registry.entries():
-        if not entry.implemented:
-            continue
-        try:
-            registry.load_method(entry.slug)
-        except UserError as error:
-            if entry.distribution not in known:
-                fault = {"distribution": entry.distribution, "version": entry.version, "what": "method"}
-                broken.append({**fault, "pointer": None, "message": str(error)})
-    return broken
+def _offered(inspected: tuple[Inspected, ...], kind: str) -> list[str]:
+    return sorted(name for one in inspected for name in one.offers[kind])
 
 
 def _version(name: str) -> str | None:
@@ -89,16 +74,19 @@ def _version(name: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    import torch
+    machine = {"system": platform.platform(), "cores": os.cpu_count()}
+    try:
+        import torch
+    except Exception as error:  # what is wrong with it is a bug report's business, whatever it is
+        return {**machine, "torch": f"it cannot be imported: {described(error)}"}
 
     cuda = torch.cuda.is_available()
     cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # torch 2.10 and later
     bf16_cpu = bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16")) if cpu else None
     return {
-        "system": platform.platform(),
+        **machine,
         "device": "cuda" if cuda else "cpu",
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
-        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
         "bf16": torch.cuda.is_bf16_supported() if cuda else bf16_cpu,

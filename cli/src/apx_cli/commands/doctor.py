@@ -14,7 +14,7 @@ from ..output import json_option, print_json, size
 def command(as_json: bool) -> None:
     """Show versions, the machine, the cache, and what is wrong with plugins.
 
-    Every plugin is loaded for it, each on its own; a broken one is reported and does not stop the others.
+    Plugins are loaded for it in a process of their own; a broken one is reported and does not stop the others.
 
     \b
     Example:

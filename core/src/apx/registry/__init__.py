@@ -1,7 +1,8 @@
 """The registry: which methods there are, what they claim, and the one place that loads plugins.
 
 Looking (`entries`, `entry`, `failures`) runs no plugin code and imports neither torch nor numpy; only `load_method`
-and the functions that merge what plugins offer (`architectures`, `datasets`, ...) import plugins.
+and the functions that merge what plugins offer (`architectures`, `datasets`, ...) import plugins. `inspection` looks at
+all of them closely, in a process of its own.
 """
 
 from __future__ import annotations

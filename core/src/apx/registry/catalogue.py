@@ -23,10 +23,11 @@ class Catalogue:
     entries: tuple[Entry, ...]
     failures: tuple[Failure, ...]
     ambiguous: Mapping[str, Failure]  # slugs and keys that several distributions offer, in lower case
+    rivals: Mapping[str, tuple[Entry, ...]]  # the entries that share each of them; none of them is listed
 
     def plugin_of(self, entry: Entry) -> Plugin:
         """Return the plugin whose package holds `entry`."""
-        return next(plugin for plugin in self.plugins if _plugin_id(plugin) == entry.plugin)
+        return next(plugin for plugin in self.plugins if plugin.key == entry.plugin)
 
 
 @cache
@@ -42,8 +43,11 @@ def catalogue() -> Catalogue:
         if entry is not None:
             found.append(entry)
     verdicts.save()
-    unique, duplicates = _without_duplicates(found)
-    return Catalogue(tuple(plugins), tuple(unique), (*failures, *duplicates.values()), duplicates)
+    rivals = _rivals(found)
+    clashing = {one.plugin for group in rivals.values() for one in group}
+    unique = sorted((one for one in found if one.plugin not in clashing), key=_slug)
+    ambiguous = {value: _duplicate(value, group) for value, group in rivals.items()}
+    return Catalogue(tuple(plugins), tuple(unique), (*failures, *ambiguous.values()), ambiguous, rivals)
 
 
 def forget() -> None:
@@ -87,10 +91,6 @@ def _name(found: Entry) -> str:
     return found.name
 
 
-def _plugin_id(plugin: Plugin) -> str:
-    return f"{plugin.distribution}:{plugin.entry_point.name}"
-
-
 def _read(plugin: Plugin, verdicts: Verdicts) -> tuple[Entry | None, list[Failure]]:
     """Return a plugin's entry, or why it has none. A plugin without a method has neither."""
     try:
@@ -111,7 +111,7 @@ def _read(plugin: Plugin, verdicts: Verdicts) -> tuple[Entry | None, list[Failur
     return (
         entry_from(
             document,
-            plugin=_plugin_id(plugin),
+            plugin=plugin.key,
             distribution=plugin.distribution,
             version=plugin.version,
         ),
@@ -126,25 +126,22 @@ def _missing(plugin: Plugin) -> list[Failure]:
     return [plugin.failure("entry", f"its package {plugin.package!r} has no {ENTRY_FILE}")]
 
 
-def _without_duplicates(found: list[Entry]) -> tuple[list[Entry], dict[str, Failure]]:
-    """Leave out the entries that share a slug or a key: a benchmark must not choose between them in silence."""
-    failures: dict[str, Failure] = {}
-    clashing: set[str] = set()
-    for what, pick in (("slug", _slug), ("key", lambda one: one.key)):
+def _rivals(found: list[Entry]) -> dict[str, tuple[Entry, ...]]:
+    """Return the entries that share a slug or a key, by it: a benchmark must not choose between them in silence."""
+    rivals: dict[str, tuple[Entry, ...]] = {}
+    for pick in (_slug, lambda one: one.key):
         groups: dict[str, list[Entry]] = {}
         for one in found:
             value = pick(one)
             if value is not None:
-                groups.setdefault(value, []).append(one)
-        for value, group in groups.items():
-            if len(group) > 1:
-                clashing |= {one.plugin for one in group}
-                failures[value.casefold()] = _duplicate(what, value, group)
-    unique = [one for one in found if one.plugin not in clashing]
-    return sorted(unique, key=_slug), failures
+                groups.setdefault(value.casefold(), []).append(one)
+        rivals |= {value: tuple(group) for value, group in groups.items() if len(group) > 1}
+    return rivals
 
 
-def _duplicate(what: str, value: str, group: list[Entry]) -> Failure:
+def _duplicate(value: str, group: tuple[Entry, ...]) -> Failure:
+    last = group[-1]
+    what, spelling = ("slug", last.slug) if last.slug == value else ("key", last.key)
     owners = " and ".join(f"{one.distribution} {one.version}" for one in group)
-    message = f"the {what} '{value}' is offered by {owners}: uninstall all but one of them"
-    return Failure(group[-1].distribution, group[-1].version, "duplicate", f"/{what}", message)
+    message = f"the {what} '{spelling}' is offered by {owners}: uninstall all but one of them"
+    return Failure(last.distribution, last.version, "duplicate", f"/{what}", message)

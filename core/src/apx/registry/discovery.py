@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, EntryPoint, distributions
 from importlib.util import find_spec
 from pathlib import Path
 
 from .failure import Failure
+from .sources import METHODS_HOOK, Sources, read_sources
 
 GROUP = "apx"
 ENTRY_FILE = "taxonomy.json"
-EXTENSION_HOOKS = (
-    "apx_architectures",
-    "apx_datasets",
-    "apx_objectives",
-    "apx_criteria",
-    "apx_attacks",
-    "apx_observers",
-    "apx_commands",
-)
 
 
 @dataclass(frozen=True)
@@ -37,16 +30,44 @@ class Plugin:
         """The top-level package, the only one that may be looked up without running code."""
         return self.entry_point.module.partition(".")[0]
 
-    def offers_only_extensions(self) -> bool:
-        """Say whether the module names hooks, and the one for methods is not among them; its text is read, not run."""
-        folder, *_ = locations(self)
-        path = folder.joinpath(*self.entry_point.module.split(".")[1:])
-        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    @property
+    def title(self) -> str:
+        """The distribution with its version, as messages name it."""
+        return f"{self.distribution} {self.version}"
+
+    @property
+    def key(self) -> str:
+        """What tells this entry point from all others."""
+        return f"{self.distribution}:{self.entry_point.name}"
+
+    def may_offer(self, hook: str) -> bool:
+        """Say whether loading the plugin can bring this hook; its files are read, not run.
+
+        A hook counts where a file of the package names it. Where none names any hook, hooks may still come from
+        compiled files, from a `*` import, or with an object that the entry point names; and a package that cannot be
+        read may offer anything: loading it then says what is wrong.
+        """
         try:
-            text = source.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            sources = self._sources
+        except Exception:  # a file that cannot be read, or a stranger's import finder that raises anything
+            return True
+        if sources.hooks:
+            return hook in sources.hooks
+        return sources.opaque or bool(self.entry_point.attr)
+
+    def offers_only_extensions(self) -> bool:
+        """Say whether the package names hooks, and the one for methods is not among them; it is read, not run."""
+        try:
+            hooks = self._sources.hooks
+        except OSError:
             return False
-        return "apx_methods" not in text and any(hook in text for hook in EXTENSION_HOOKS)
+        return bool(hooks) and METHODS_HOOK not in hooks
+
+    @cached_property
+    def _sources(self) -> Sources:
+        spec = _found(self)
+        places = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
+        return read_sources(map(Path, places))
 
     def failure(self, what: str, message: str, pointer: str | None = None) -> Failure:
         """Return a failure that names this plugin's distribution."""
@@ -83,7 +104,8 @@ def _plugins_of(distribution: Distribution, name: str, version: str) -> Iterator
 
 def _unreadable(distribution: Distribution, error: Exception) -> Failure:
     folder = str(getattr(distribution, "_path", "an unnamed distribution"))  # the name itself may be what is broken
-    return Failure(Path(folder).name, "?", "distribution", None, f"its metadata cannot be read: {error!r}")
+    advice = "reinstall or uninstall it, since it may keep torch from loading as well"  # torch and others read them all
+    return Failure(Path(folder).name, "?", "distribution", None, f"its metadata cannot be read: {error!r}; {advice}")
 
 
 def locate_entry(plugin: Plugin) -> Path | None:
@@ -99,12 +121,17 @@ def locations(plugin: Plugin) -> list[Path]:
 
     Raises ModuleNotFoundError where the package is not on the path or is a single file.
     """
-    spec = _find(plugin.package)
-    if spec is None:
-        raise ModuleNotFoundError(f"the package {plugin.package!r} that its entry point names is not installed")
+    spec = _found(plugin)
     if not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"{plugin.package!r} is a single module; a plugin is a package with {ENTRY_FILE}")
     return [Path(folder) for folder in spec.submodule_search_locations]
+
+
+def _found(plugin: Plugin) -> ModuleSpec:
+    spec = _find(plugin.package)
+    if spec is None:
+        raise ModuleNotFoundError(f"the package {plugin.package!r} that its entry point names is not installed")
+    return spec
 
 
 def _find(package: str) -> ModuleSpec | None:

@@ -1,4 +1,4 @@
-"""What core and the plugins offer besides methods, by name. Asking loads every plugin, each one guarded."""
+"""What core and the plugins offer besides methods, by name. Asking loads the plugins that name the hook, guarded."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import Any
 import apx_taxonomy
 
 from .. import paths
+from .failure import other_api
 
 Fault = tuple[str, str]  # JSON pointer, message with the allowed values
 _SCHEMA = "entry"
@@ -32,8 +33,7 @@ class Verdicts:
         """Return the faults of an entry, given as bytes and as parsed; none where it is valid."""
         digest = hashlib.sha256(self._schema_digest.encode() + content).hexdigest()
         if digest not in self._known:
-            problems = apx_taxonomy.validate(document, _SCHEMA)
-            self._known[digest] = [(problem.pointer, _sentence(problem)) for problem in problems]
+            self._known[digest] = _other_version(document) or _faults(document)
             self._changed = True
         return self._known[digest]
 
@@ -47,6 +47,19 @@ class Verdicts:
         except OSError:
             return
         self._changed = False
+
+
+def _faults(document: object) -> list[Fault]:
+    return [(problem.pointer, _sentence(problem)) for problem in apx_taxonomy.validate(document, _SCHEMA)]
+
+
+def _other_version(document: object) -> list[Fault]:
+    """Return the one fault of an entry for another version: what else this version dislikes about it means nothing."""
+    spoken = apx_taxonomy.schema(_SCHEMA)["properties"]["api"]["const"]
+    written = document.get("api") if isinstance(document, dict) else None
+    if not isinstance(written, str) or written == spoken:
+        return []
+    return [("/api", other_api(written, spoken))]
 
 
 def _sentence(problem: apx_taxonomy.Problem) -> str:
