@@ -1,4 +1,7 @@
-"""apx: adversarial pruning, made executable. Names are imported at first use, so that `import apx` stays light."""
+"""apx: adversarial pruning, made executable. Names are imported at first use, so that `import apx` stays light.
+
+`__all__` is the public interface, `core/tests/public_api.json` its committed form ("Stability" in core/README.md).
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from apx.training.dynamics import Dynamics, Position
     from apx.training.objectives import Batch, Objective
     from apx.training.settings import TrainSettings
+
+API_VERSION = "1"
+"""Version of the interface between apx and plugins; an entry states it as `api`, a plugin without one as `apx_api`."""
 
 _HOMES = {
     "AfterTraining": "apx.method",
@@ -53,7 +59,11 @@ _HOMES = {
     "shrink": "apx.shrinking",
 }
 
+_DEPRECATED: dict[str, tuple[str, str, str]] = {}
+"""Former exports: old name -> (its new name here, version since which it warns, version that no longer has it)."""
+
 __all__ = [
+    "API_VERSION",
     "AfterTraining",
     "ApxError",
     "Batch",
@@ -88,8 +98,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _DEPRECATED:
+        return _renamed(name, *_DEPRECATED[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'apx' has no attribute '{name}'")
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def _renamed(old: str, new: str, since: str, removed_in: str) -> Any:
+    """Return what `old` is called now, with a warning each time: it is not kept under the old name."""
+    from apx.deprecation import Deprecation
+
+    Deprecation(f"apx.{old}", since, removed_in, f"apx.{new}").warn(stacklevel=3)
+    return getattr(importlib.import_module(__name__), new)
