@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from apx.registry import architectures, entry, load_method, objectives
+from apx.registry import architectures, entry, load_method, objectives, observers
 from apx.run.request import Request, build_settings, choose_variant
 from apx_cli.commands.run import command
 
@@ -25,6 +25,9 @@ def test_there_are_lines() -> None:
 @pytest.mark.parametrize("line", LINES)
 def test_the_line_is_accepted(line: str) -> None:
     asked = command.make_context("run", shlex.split(line)[2:]).params
+    assert set(asked["observers"]) <= set(observers())
+    if asked["resume"] is not None:  # the request lies in the run directory
+        return
     names = Request.__dataclass_fields__
     given = {name: value for name, value in asked.items() if name in names and value is not None}
     request = Request(**given, set=dict(asked["assignments"]))

@@ -6,9 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from apx import builtin
+from apx.attacks import project, uniform_start
 from apx.errors import UserError
-from apx.evaluation import evaluate
+from apx.evaluation import ATTACKS, evaluate
+from apx.evaluation.offered import checked
 from apx.evaluation.outcome import within_threat
+from apx.randomness import keyed_uniform
 from apx_taxonomy.validation import validate
 
 # On 2x2 images: z = (x0 + x1, x2 + x3, -1, -2). The Linf distance to the boundary is (z_0 - z_1) / 4 exactly.
@@ -99,6 +103,45 @@ def test_autoattack_agrees_with_the_package_sample_by_sample():
     assert 0 < sum(robust) < 6
 
 
+@pytest.mark.parametrize("name", ["clean", "fgsm", "autoattack"])
+def test_core_offers_its_attacks_by_the_hook_and_they_do_what_evaluate_does(name):
+    net = random_net()
+    split = random_split(net, 7)
+    x, y = split.images.float() / 255, split.labels
+    x_adv = checked(name, builtin.apx_attacks()[name](net, x, y, eps=0.06), x, 0.06)
+    with torch.no_grad():
+        robust = (net(x_adv).argmax(1) == y).tolist()
+    document = evaluate(net, split, attack=name, eps=0.06, batch_size=7)
+    assert [sample["robust"] for sample in document["samples"]] == robust
+
+
+def test_core_s_attacks_have_the_names_of_the_evaluation_s():
+    assert set(builtin.apx_attacks()) == set(ATTACKS)
+
+
+def test_a_plugin_s_attack_gets_what_it_names_and_can_be_independent_of_the_batch_size(monkeypatch):
+    seen = []
+
+    def keyed(model, x, y, *, eps, steps, alpha, seed, indices):
+        seen.append((eps, steps, alpha, seed, model.training, any(p.requires_grad for p in model.parameters())))
+        return uniform_start(x, eps, keyed_uniform(seed, "mine", indices, x.shape[1:]))
+
+    def drawn(model, x, y, *, eps):
+        return project(x + eps * torch.randn_like(x).sign(), x, eps)
+
+    monkeypatch.setattr("apx.registry.attacks", lambda: {"keyed": keyed, "drawn": drawn})
+    net = random_net()
+    split = random_split(net)
+    one, other = (evaluate(net, split, attack="keyed", eps=0.3, steps=7, seed=5, batch_size=n) for n in (5, 24))
+    assert one["samples"] == other["samples"]
+    assert set(seen) == {(0.3, 7, 0.3 / 4, 5, False, False)}
+    assert one["attacks"][0]["parameters"] == {"eps": 0.3, "steps": 7, "alpha": 0.3 / 4, "seed": 5}
+    assert validate(one, "results") == []
+    again = [evaluate(net, split, attack="drawn", eps=0.3)["samples"] for _ in range(2)]
+    assert again[0] == again[1]
+    assert 0 < sum(sample["broken_by"] == "drawn" for sample in again[0]) < len(split.labels)
+
+
 def test_autoattack_needs_four_classes():
     with pytest.raises(UserError, match="at least 4 classes"):
         evaluate(linear(3), [(IMAGES, LABELS)], attack="autoattack", eps=0.1)
@@ -181,7 +224,7 @@ def test_what_makes_a_result_doubtful_is_said(net, warning):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attack": "cw"}, "clean, fgsm, pgd, autoattack"),
+        ({"attack": "cw"}, "autoattack, clean, fgsm, pgd"),
         ({"eps": 8}, "outside"),
         ({"eps": 0}, "outside"),
         ({"steps": 0}, "steps"),

@@ -86,6 +86,11 @@ def pgd(
     return project(x_adv, x, eps)
 
 
+def clean(model: nn.Module, x: Tensor, y: Tensor, *, eps: float) -> Tensor:
+    """Return `x` as it is: the attack that does nothing, float [B, C, H, W]."""
+    return x
+
+
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, mode: BatchNormMode = "eval") -> Tensor:
     """One full-length gradient step without a random start (Goodfellow et al., ICLR 2015); see `pgd`."""
     return pgd(model, x, y, eps=eps, alpha=eps, steps=1, mode=mode)

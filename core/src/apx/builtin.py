@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from .datasets import Dataset
+    from .specifics import Criterion
+    from .training.objectives import Objective
 
 
 @hookimpl
@@ -30,7 +32,7 @@ def apx_datasets() -> dict[str, Callable[..., Dataset]]:
 
 
 @hookimpl
-def apx_objectives() -> dict[str, Any]:
+def apx_objectives() -> dict[str, type[Objective]]:
     """Offer natural, adversarial and distillation training."""
     from .training.objectives import BUILTIN
 
@@ -38,16 +40,23 @@ def apx_objectives() -> dict[str, Any]:
 
 
 @hookimpl
-def apx_criteria() -> dict[str, Any]:
-    """Offer the criteria that the baselines consist of, by the taxonomy's names."""
-    from .specifics import GradientMagnitude, LearnedScore, Magnitude, RandomScore
+def apx_criteria() -> dict[str, type[Criterion]]:
+    """Offer the criteria that the baselines consist of, by the taxonomy's names.
 
-    return {"LWM": Magnitude, "HGM": GradientMagnitude, "LIS": LearnedScore, "RANDOM": RandomScore}
+    `LearnedScore` is not among them: it is made from scores that a method has learned, which no name stands for.
+    """
+    from .specifics import BUILTIN_CRITERIA
+
+    return dict(BUILTIN_CRITERIA)
 
 
 @hookimpl
-def apx_attacks() -> dict[str, Callable[..., Any]]:
-    """Offer the one-step and the iterated gradient attack."""
-    from .attacks import fgsm, pgd
+def apx_attacks() -> dict[str, Callable[..., Tensor]]:
+    """Offer the evaluation's own attacks, so that their names are taken.
 
-    return {"fgsm": fgsm, "pgd": pgd}
+    By these names `evaluate` takes ways of its own, with more in the results document; the functions do the same.
+    """
+    from .attacks import clean, fgsm, pgd
+    from .evaluation.autoattack import autoattack
+
+    return {"autoattack": autoattack, "clean": clean, "fgsm": fgsm, "pgd": pgd}

@@ -5,15 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..options import Radius
 from ..output import json_option, print_json
-
-if TYPE_CHECKING:
-    pass
 
 
 def made_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,14 +29,14 @@ def made_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("target", metavar="RUN_OR_CHECKPOINT", type=click.Path(path_type=Path))
 @click.option(
     "--attack",
-    type=click.Choice(["clean", "fgsm", "pgd", "autoattack"], case_sensitive=False),
+    metavar="NAME",
     default="pgd",
     show_default=True,
-    help="What attacks; autoattack is the standard version.",
+    help="clean, fgsm, pgd, autoattack (the standard version), or what a plugin offers.",
 )
 @click.option("--eps", type=Radius(), help="Linf radius, 8/255 or a decimal; the data set's threat by default.")
 @click.option("--n", type=click.IntRange(min=1), metavar="INTEGER", help="Number of test images; all by default.")
-@click.option("--steps", type=int, default=20, show_default=True, help="Steps of PGD.")
+@click.option("--steps", type=int, default=20, show_default=True, help="Steps of PGD, or of a plugin's attack.")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="Images per pass.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random starts.")
 @click.option("--device", metavar="auto|cpu|cuda", default="auto", show_default=True, help="Where to compute.")
@@ -48,7 +45,7 @@ def made_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 def command(
     target: Path,
-    attack: Any,
+    attack: str,
     eps: float | None,
     n: int | None,
     steps: int,
@@ -68,10 +65,12 @@ def command(
       apx evaluate runs/hydra-resnet18-digits-20261120-101500 --attack autoattack --n 200
       apx evaluate model.safetensors --arch resnet18 --dataset cifar10 --eps 8/255
     """
-    from apx.evaluation import evaluate
+    from apx.evaluation import ATTACKS, attack_named, evaluate
     from apx.run.request import choose_device
     from apx.target import Made, open_target
 
+    attack = attack.lower() if attack.lower() in ATTACKS else attack
+    attack_named(attack)  # a name that is none is told before anything is loaded
     where = choose_device(device)
     opened = open_target(target, Made(**made))
     document = evaluate(

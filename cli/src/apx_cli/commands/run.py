@@ -13,6 +13,7 @@ from ..options import Assignment, Factor, word
 from ..output import json_option, print_json, warn_of
 
 if TYPE_CHECKING:
+    from apx import Observer
     from apx.run.request import Request
 
 _PATH = click.Path(path_type=Path)
@@ -44,7 +45,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--out", type=_PATH, metavar="DIR", help="The run directory to make (runs/<name>).")
 @click.option("--resume", type=_PATH, metavar="DIR", help="Continue a run; no other options go with it.")
 @click.option("--eval", "evaluation", metavar="none|quick|standard", help="PGD-20 (default: quick), or AutoAttack.")
-@click.option("--observer", "observers", multiple=True, metavar="NAME", help="A run observer that a plugin offers.")
+@click.option("--observer", "observers", multiple=True, metavar="NAME", help="A plugin's run observer: tensorboard.")
 @click.option("--dry-run", is_flag=True, help="Show settings, phases, time and memory, and stop.")
 @json_option
 def command(
@@ -148,11 +149,9 @@ def _stop(signal: Any, path: Path) -> None:
     raise click.exceptions.Exit(signal.exit_status)
 
 
-def _observers(names: tuple[str, ...]) -> list[Any]:
+def _observers(names: tuple[str, ...]) -> list[Observer]:
     if not names:
         return []
-    from apx import registry
-    from apx.lookup import choose
+    from apx.run.context import observers_named
 
-    offered = registry.observers()
-    return [choose(offered, name, "run observer")() for name in names]
+    return observers_named(names)

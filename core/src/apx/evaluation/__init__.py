@@ -1,7 +1,8 @@
-"""One fair evaluation for every model: clean, FGSM, PGD and AutoAttack, with what happened to each sample."""
+"""One fair evaluation for every model: clean, FGSM, PGD, AutoAttack or a plugin's attack, sample by sample."""
 
 from .document import Target
 from .interval import wilson
-from .protocol import ATTACKS, evaluate
+from .offered import ATTACKS, attack_named
+from .protocol import evaluate
 
-__all__ = ["ATTACKS", "Target", "evaluate", "wilson"]
+__all__ = ["ATTACKS", "Target", "attack_named", "evaluate", "wilson"]

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..attacks import frozen
 from ..errors import UserError
+from .network import Logits
 from .outcome import Attempt
 from .progress import Work
 from .samples import Batch
@@ -69,28 +71,51 @@ def run_autoattack(attempt: Attempt, classes: int) -> None:
 
 def perturb(attempt: Attempt, name: str, batch: Batch, classes: int) -> Tensor:
     """Return what one attack makes of one batch, [B, C, H, W]: the clean image where it found nothing."""
+    suite = _suite(attempt.network, eps=attempt.eps, seed=attempt.seed, device=attempt.device, classes=classes)
+    with torch.no_grad():  # the attacks enable gradients where they take them
+        return suite[name].perturb(batch.x.clone(), batch.y.clone()).detach()
+
+
+@torch.no_grad()
+def autoattack(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 0) -> Tensor:
+    """Return x_adv of the standard version as one attack, by the contract of the hook `apx_attacks`.
+
+    Each of the four attacks meets the images that the earlier ones left robust. `evaluate` does not go this way, since
+    it tells which attack broke which image.
+
+    Args:
+        model: maps images to logits [B, classes]; parameters, mode and the global random state are restored.
+        x: images, float [B, C, H, W] in [0, 1].
+        y: labels, int64 [B].
+        eps: Linf radius.
+        seed: seed of all random starts.
+
+    Raises:
+        UserError: fewer than 4 classes.
+    """
+    x_adv = x.clone()
+    with frozen(model), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        network = Logits(model).eval()
+        classes = network(x[:1]).shape[1]
+        check_classes(classes)
+        for name in STANDARD:
+            left = (network(x_adv).argmax(dim=1) == y).nonzero()[:, 0]
+            if len(left):
+                suite = _suite(network, eps=eps, seed=seed, device=x.device, classes=classes)
+                x_adv[left] = suite[name].perturb(x[left], y[left])
+    return x_adv
+
+
+def _suite(network: Logits, *, eps: float, seed: int, device: torch.device, classes: int) -> dict[str, Any]:
+    """Return the attacks of the standard version, made afresh and set up for `classes`."""
     from pyautoattack import AutoAttack
 
-    suite = AutoAttack(
-        attempt.network,
-        version="standard",
-        norm="Linf",
-        eps=attempt.eps,
-        seed=attempt.seed,
-        device=attempt.device,
-    )
+    suite = AutoAttack(network, version="standard", norm="Linf", eps=eps, seed=seed, device=device)
     targets = _target_classes(classes)
     suite.apgd.loss = "ce"
     suite.apgd_targeted.n_target_classes = targets
     suite.fab.targeted, suite.fab.n_target_classes = True, targets
-    attacks = {
-        "apgd-ce": suite.apgd,
-        "apgd-t": suite.apgd_targeted,
-        "fab-t": suite.fab,
-        "square": suite.square,
-    }
-    with torch.no_grad():  # the attacks enable gradients where they take them
-        return attacks[name].perturb(batch.x.clone(), batch.y.clone()).detach()
+    return {"apgd-ce": suite.apgd, "apgd-t": suite.apgd_targeted, "fab-t": suite.fab, "square": suite.square}
 
 
 def _target_classes(classes: int) -> int:

@@ -42,7 +42,7 @@ def build(attempt: Attempt, target: Target | Mapping[str, Any], *, default_name:
         "clean_accuracy": accuracy(int(outcome.correct.sum()), n),
         "robust_accuracy": accuracy(int(outcome.robust.sum()), n) if attacked else None,
         "seed": attempt.seed,
-        "versions": _versions(),
+        "versions": {**_versions(), **outcome.providers},
         "device": _device_name(attempt.device),
         "threads": torch.get_num_threads(),
         "batch_size": attempt.batch_size,

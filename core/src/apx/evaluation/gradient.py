@@ -25,7 +25,7 @@ def run_fgsm(attempt: Attempt) -> None:
     """Attack the correctly classified samples by one gradient step without a random start."""
     parameters = {"eps": attempt.eps, "loss": "ce", "random_start": False}
     attempt.outcome.attacks.append({"name": "fgsm", "parameters": parameters})
-    _run(attempt, "fgsm", fgsm_work(), lambda b: fgsm(attempt.network, b.x, b.y, eps=attempt.eps))
+    run_attack(attempt, "fgsm", fgsm_work(), lambda b: fgsm(attempt.network, b.x, b.y, eps=attempt.eps))
 
 
 def run_pgd(attempt: Attempt, *, steps: int, alpha: float) -> None:
@@ -49,10 +49,11 @@ def run_pgd(attempt: Attempt, *, steps: int, alpha: float) -> None:
         start = uniform_start(batch.x, eps, noise)
         return pgd(attempt.network, batch.x, batch.y, eps=eps, alpha=alpha, steps=steps, start=start)
 
-    _run(attempt, name, pgd_work(steps), craft)
+    run_attack(attempt, name, pgd_work(steps), craft)
 
 
-def _run(attempt: Attempt, name: str, work: Work, craft: Callable[[Batch], Tensor]) -> None:
+def run_attack(attempt: Attempt, name: str, work: Work, craft: Callable[[Batch], Tensor]) -> None:
+    """Attack the samples that are still robust by `craft` (a batch to images [B, C, H, W]), and judge the images."""
     rows = attempt.outcome.robust.nonzero()[:, 0]
     attempt.meter.skip(len(attempt.samples) - len(rows), work)
     for batch in attempt.samples.batches(rows, attempt.batch_size, attempt.device):

@@ -43,7 +43,7 @@ def ready_for_attack(module: nn.Module, device: torch.device) -> Iterator[Logits
     module.to(device)
     try:
         with frozen(module), torch.random.fork_rng(devices=devices):
-            yield Logits(module)
+            yield Logits(module).eval()  # the wrapper too: attacks read its mode, to restore it
     finally:
         module.to(home)
 

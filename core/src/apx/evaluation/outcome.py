@@ -15,7 +15,10 @@ _ROUNDING = 1e-6  # float32 rounding of x + eps
 
 @dataclass
 class Outcome:
-    """Clean predictions [n], the attack that broke each sample (None: none did), attack records, warnings."""
+    """Clean predictions [n], the attack that broke each sample (None: none did), attack records, warnings.
+
+    `rejected` counts images outside the threat model; `providers` are the distributions whose attacks ran, by version.
+    """
 
     predictions: Tensor
     correct: Tensor
@@ -23,6 +26,7 @@ class Outcome:
     attacks: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     rejected: int = 0
+    providers: dict[str, str] = field(default_factory=dict)
 
     @property
     def robust(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +14,17 @@ from .checks import network_warnings, sample_warnings
 from .document import Target, build
 from .gradient import fgsm_work, pgd_work, run_fgsm, run_pgd
 from .network import Logits, check_logits, device_of, ready_for_attack
+from .offered import attack_named, offered_work, run_offered
 from .outcome import Attempt, Outcome
 from .progress import Meter, Report, Work
 from .samples import Samples, Source, draw
-
-AttackName = Literal["clean", "fgsm", "pgd", "autoattack"]
-ATTACKS: tuple[AttackName, ...] = ("clean", "fgsm", "pgd", "autoattack")
 
 
 def evaluate(
     module: nn.Module,
     split: Source,
     *,
-    attack: AttackName,
+    attack: str,
     eps: float,
     steps: int = 20,
     alpha: float | None = None,
@@ -45,9 +43,10 @@ def evaluate(
     Args:
         module: maps images [B, C, H, W] in [0, 1] to logits [B, classes]; normalisation is inside.
         split: a split of a dataset, or batches of (images, labels), uint8 or float in [0, 1].
-        attack: `clean`, `fgsm`, `pgd`, or `autoattack` (standard version, 4 classes at least).
+        attack: `clean`, `fgsm`, `pgd`, `autoattack` (standard version, 4 classes at least), or the name of an attack
+            that a plugin offers by the hook `apx_attacks`.
         eps: Linf radius for inputs in [0, 1], e.g. 8 / 255; recorded, not used, for `clean`.
-        steps: steps of PGD.
+        steps: steps of PGD; a plugin's attack gets them and `alpha` too, if it takes them.
         alpha: step size of PGD; eps / 4 where None.
         n: number of samples, all where None; see `samples.draw` for which.
         batch_size: samples per pass; the random starts of AutoAttack depend on it, those of PGD do not.
@@ -57,9 +56,11 @@ def evaluate(
         progress: called with (done, total, still robust); done and total count passes of one image.
 
     Raises:
-        UserError: a setting out of range, unusable samples or outputs, AutoAttack with fewer than 4 classes.
+        UserError: unknown attack, a setting out of range, unusable samples or outputs, AutoAttack with fewer than 4
+            classes, a plugin's attack that returns anything but images within `eps` (Linf) and in [0, 1].
     """
     _check_settings(attack, eps=eps, steps=steps, alpha=alpha, batch_size=batch_size, seed=seed)
+    offered = attack_named(attack)
     started = time.perf_counter()
     samples = draw(split, n)
     where = _device(device, module)
@@ -73,7 +74,10 @@ def evaluate(
         if was_training:
             attempt.outcome.warnings.append("the model was in train mode: it was evaluated in eval mode")
         step_size = eps / 4 if alpha is None else alpha
-        _attack(attempt, attack, steps=steps, alpha=step_size, classes=logits.shape[1])
+        if offered is not None:
+            run_offered(attempt, attack, offered, steps=steps, alpha=step_size)
+        else:
+            _attack(attempt, attack, steps=steps, alpha=step_size, classes=logits.shape[1])
     if attempt.outcome.rejected:
         attempt.outcome.warnings.append(
             f"{attempt.outcome.rejected} images left the threat model and did not count: the attack is broken"
@@ -83,8 +87,6 @@ def evaluate(
 
 
 def _check_settings(attack: str, *, eps: float, steps: int, alpha: float | None, batch_size: int, seed: int) -> None:
-    if attack not in ATTACKS:
-        raise UserError(f"unknown attack '{attack}': choose one of {', '.join(ATTACKS)}")
     if not (0 <= eps <= 1 if attack == "clean" else 0 < eps <= 1):
         raise UserError(f"eps {eps:g} is outside (0, 1]: images lie in [0, 1], 8/255 is usual for CIFAR-10")
     if steps < 1:
@@ -132,18 +134,18 @@ def _attempt(
     return Attempt(network, samples, outcome, Meter(None, 1), eps, batch_size, seed, device)
 
 
-def _cost(attack: AttackName, steps: int, classes: int) -> int:
+def _cost(attack: str, steps: int, classes: int) -> int:
     """Return the forward passes per image that the attack needs at most."""
-    works: dict[AttackName, list[Work]] = {
+    works: dict[str, list[Work]] = {
         "clean": [Work(1, 1)],
         "fgsm": [fgsm_work()],
         "pgd": [pgd_work(steps)],
         "autoattack": [autoattack_work(classes)[name] for name in STANDARD],
     }
-    return sum(work.cost for work in works[attack])
+    return sum(work.cost for work in works.get(attack, [offered_work(steps)]))
 
 
-def _attack(attempt: Attempt, attack: AttackName, *, steps: int, alpha: float, classes: int) -> None:
+def _attack(attempt: Attempt, attack: str, *, steps: int, alpha: float, classes: int) -> None:
     match attack:
         case "clean":
             attempt.meter.skip(len(attempt.samples), Work(1, 1))

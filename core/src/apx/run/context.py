@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ApxError
+from ..errors import ApxError, UserError
+from ..lookup import choose
 from ..masked_model import MaskedModel
 from ..masks import Masks, weight_names
 from ..method import Variant
@@ -32,19 +33,52 @@ SAVE_EVERY = 45.0  # seconds between checkpoints inside an epoch: with a slow st
 
 
 class Observer:
-    """Hears what happens in a run; plugins offer observers by the hook `apx_observers`."""
+    """Hears what happens in a run; plugins offer observers by the hook `apx_observers`. Each method does nothing here.
+
+    An observer looks and changes nothing. In a resumed run it is a new one: phases that had ended are not told again,
+    and steps or an epoch after the last checkpoint are told a second time, with the same values. With several
+    processes each has its own; the one whose `run.writes` is true writes files.
+    """
+
+    def run_start(self, run: "Run") -> None:
+        """Called once, before the first phase, also when a run is resumed.
+
+        `run.directory` is where the run writes (None: nowhere); `run.directory.metrics()` are the epochs told of in
+        earlier lives.
+        """
 
     def phase_start(self, phase: str, model: MaskedModel) -> None:
-        """Called when a phase (`pretrain`, `prune`, `prune/scores`, `train`, ...) begins."""
+        """Called when a phase begins: `pretrain`, `prune`, `train`, ...; a nested one has the path `prune/scores`."""
 
     def step(self, phase: str, epoch: int, step: int, model: MaskedModel) -> None:
-        """Called after each optimiser step."""
+        """Called after each optimiser step; `epoch`, and `step` within it, count from 0."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """Called after each epoch with its metrics."""
+        """Called after each epoch, and after its line is in `metrics.jsonl`, before its checkpoint.
+
+        `record` holds `phase` (path), `epoch` (from 0), `loss` (mean over the images), `lr` (first group, last step),
+        `seconds`, and where the phase hands over its best state `val_robust`, the accuracy under attack in [0, 1].
+        """
 
     def phase_end(self, phase: str, model: MaskedModel) -> None:
-        """Called when a phase has ended."""
+        """Called when a phase has ended, before its state is saved."""
+
+
+def observers_named(names: Iterable[str]) -> list[Observer]:
+    """Make the run observers that plugins offer under `names`, each once.
+
+    Raises:
+        UserError: no plugin offers a name (the sentence has the nearest and all there are), or it makes no `Observer`.
+    """
+    from ..registry import observers
+
+    made, offered = [], observers()
+    for name in dict.fromkeys(names):
+        observer = choose(offered, name, "run observer")()
+        if not isinstance(observer, Observer):
+            raise UserError(f"the run observer '{name}' that a plugin offers is {observer!r}, not an apx.Observer")
+        made.append(observer)
+    return made
 
 
 @dataclass
@@ -75,6 +109,7 @@ class Run:
         self._stack: list[str] = []
         self._started: list[float] = []
         self._target: float | None = None
+        self._told = False
         self._saved = time.monotonic()
 
     # -- what was asked -----------------------------------------------------------------------------------------
@@ -185,6 +220,7 @@ class Run:
     def phase(self, name: str, model: MaskedModel, body: Callable[[], Masks | None]) -> Masks | None:
         """Run `body` as a phase; if it ended in an earlier life of this run, restore model and result instead."""
         path = "/".join([*self._stack, name])
+        self._tell_of_start()
         done = self.directory.finished(path, str(self.device)) if self.directory else None
         if done is not None:
             model.load_state(done["model"])
@@ -211,6 +247,13 @@ class Run:
             }
             self.directory.finish(path, state)
         return masks
+
+    def _tell_of_start(self) -> None:
+        """Tell the observers, before the first phase, which run they hear of."""
+        if not self._told:
+            self._told = True
+            for observer in self.observers:
+                observer.run_start(self)
 
     def _credit(self, seconds: float) -> None:
         """Count seconds of an earlier life for the run and all phases under way."""
@@ -331,7 +374,8 @@ class Run:
         path = "/".join(self._stack)
         for x, y, indices in ordered_batches(self.data.train, batch_size=128, device=self.device):
             batch = Batch(x, y, indices, self.seed, f"{path}/scoring", 0)
-            (objective.loss(scored, batch) * len(y) / len(self.data.train)).backward()
+            with torch.enable_grad():  # a method may ask from inside no_grad, where it moves masks
+                (objective.loss(scored, batch) * len(y) / len(self.data.train)).backward()
         gradients = {name: scored.dense_gradient(name) for name in names}
         return {name: gradient.clone() for name, gradient in gradients.items() if gradient is not None}
 

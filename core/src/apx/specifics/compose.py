@@ -9,18 +9,29 @@ from ..coupling import couple_filters
 from ..masks import Masks
 from .criterion import Criterion
 from .locality import Locality
+from .named import check_saliencies, criterion_of
 
 if TYPE_CHECKING:
     from ..masked_model import MaskedModel
     from ..run.context import Run
 
 
-def masks_by(criterion: Criterion, model: "MaskedModel", run: "Run", locality: Locality | None = None) -> Masks:
+def masks_by(criterion: Criterion | str, model: "MaskedModel", run: "Run", locality: Locality | None = None) -> Masks:
     """Score the prunable weights by `criterion` and keep the best in the variant's structure, locality and rates.
 
-    `locality` replaces the variant's where a method finds its rates itself (learned, searched budgets).
+    Args:
+        criterion: one, or the name of one that core or any plugin offers by the hook `apx_criteria`.
+        model: what is pruned; it is left as it is.
+        run: the run, inside a pruning step: its `target` is what the masks reach.
+        locality: replaces the variant's where a method finds its rates itself (learned, searched budgets).
+
+    Raises:
+        UserError: no criterion has that name, or it returns other than saliencies of the weights' shapes.
     """
-    return masks_from(criterion.scores(model, run.prunable(model), run), model, run, locality)
+    chosen, names = criterion_of(criterion), run.prunable(model)
+    saliencies = chosen.scores(model, names, run)
+    check_saliencies(saliencies, names, model, chosen)
+    return masks_from(saliencies, model, run, locality)
 
 
 def masks_from(

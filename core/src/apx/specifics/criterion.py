@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -13,13 +14,20 @@ if TYPE_CHECKING:
 
 
 class Criterion(ABC):
-    """Scores weights; `label` is the survey's word (LWM, HGM, LIS, RANDOM, ...)."""
+    """Scores weights; `label` is the survey's word (LWM, HGM, LIS, RANDOM, ...).
+
+    A plugin offers one by the hook `apx_criteria`, and then any method can take it by name (`masks_by`).
+    """
 
     label: ClassVar[str]
 
     @abstractmethod
     def scores(self, model: "MaskedModel", names: list[str], run: "Run") -> dict[str, Tensor]:
-        """Return weight name -> saliency >= 0 in the weight's shape."""
+        """Return weight name -> saliency in the weight's shape, for each of `names`; the highest are kept.
+
+        Saliencies are at least 0, so that those of a unit add up. Weights that `model` masks already have to rank below
+        all others (0, where nothing else is), or a later round would revive them. The model is left as it is.
+        """
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,9 @@ class GradientMagnitude(Criterion):
     label = "HGM"
 
     def scores(self, model: "MaskedModel", names: list[str], run: "Run") -> dict[str, Tensor]:
-        """Return the absolute mean gradient over the training data."""
-        return {name: gradient.abs() for name, gradient in run.scoring_gradients(model, names).items()}
+        """Return the absolute mean gradient over the training data, 0 for a weight that takes no part."""
+        gradients = run.scoring_gradients(model, names)
+        return {n: gradients[n].abs() if n in gradients else torch.zeros_like(model.fold(n)) for n in names}
 
 
 @dataclass(frozen=True)
