@@ -1,4 +1,4 @@
-"""What plugins' tests share beside the fixtures of conftest.py: golden network, given noise, snapshots."""
+"""What plugins' tests share beside apx's own fixtures: golden network, given noise, snapshots."""
 
 from dataclasses import dataclass
 

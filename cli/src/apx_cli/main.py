@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "Write a result as a file that plain PyTorch loads.",
     "runs": "List, show and remove run directories.",
     "cache": "Show or clear what apx keeps between runs.",
+    "plugin": "Start a plugin, check what a method claims, list what is installed.",
     "doctor": "Show versions, the machine and broken plugins.",
 }
 """Name and first line of each command; `apx_cli.commands.<name>` holds it."""

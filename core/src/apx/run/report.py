@@ -18,6 +18,7 @@ from .record import run_record
 from .request import VARIANT_FIELDS, build_settings
 
 if TYPE_CHECKING:
+    from ..method import Variant
     from .context import Run
     from .request import Resolved
 
@@ -98,17 +99,17 @@ def selected_on(resolved: "Resolved") -> Literal["val", "none"]:
     return "val" if any(phase.handover == "best" for _, phase in resolved.phases()) else "none"
 
 
-def unit_sparsity(resolved: "Resolved", plain: nn.Module, example: Tensor) -> float:
+def unit_sparsity(variant: "Variant", plain: nn.Module, example: Tensor) -> float:
     """Return the share removed in the variant's `sparsity_unit`, over the layers it may prune.
 
     A unit counts as removed when all its weights are zero; multiply-adds (`macs`) are non-zero weights times the
     output positions they serve.
     """
-    unit = resolved.variant.sparsity_unit
+    unit = variant.sparsity_unit
     structure = structure_of("weights" if unit == "macs" else unit)
     positions = output_positions(plain, example) if unit == "macs" else {}
     removed = total = 0
-    for name in weight_names(plain, resolved.variant.excluded_layers):
+    for name in weight_names(plain, variant.excluded_layers):
         weight = plain.get_parameter(name).detach()
         if weight.dim() < 2:
             continue
@@ -135,7 +136,7 @@ def build_report(
             "reported": zeros / total if total else 0.0,
             "requested": resolved.settings.sparsity,
             "unit": resolved.variant.sparsity_unit,
-            "own": unit_sparsity(resolved, plain, run.example),
+            "own": unit_sparsity(resolved.variant, plain, run.example),
         },
         "selected_on": selected_on(resolved),
         "dense_origin": run.dense_origin,

@@ -1,0 +1,6 @@
+"""A new plugin: from a place in the taxonomy to a distribution that installs, runs and keeps its entry's word."""
+
+from .distribution import files, write
+from .wish import BUDGETS, CRITERIA, GRANULARITIES, Wish
+
+__all__ = ["BUDGETS", "CRITERIA", "GRANULARITIES", "Wish", "files", "write"]
