@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from strangers import entry_document, write_distribution
 from torch import nn
 
 import apx
@@ -46,11 +47,6 @@ class Mine(AfterTraining):
     def prune(self, model, run):
         raise NotImplementedError
 """
-
-
-def entry_document(slug: str, **changes: Any) -> dict[str, Any]:
-    document = json.loads((ROOT / "plugins/magnitude/src/apx_magnitude/taxonomy.json").read_text())
-    return {**document, "slug": slug, "key": None, "origin": "other", **changes}
 
 
 @dataclass(frozen=True)
@@ -158,15 +154,8 @@ def install(site: Path, case: Case) -> None:
     """Write a case's distributions as an installer would: packages, and metadata beside them."""
     for name, code in case.code.items():
         document = case.entries.get(name, entry_document(name))
-        package = site / package_of(name)
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text(code)
-        (package / "method.py").write_text(METHOD.format(slug=document["slug"]))
-        (package / "taxonomy.json").write_text(json.dumps(document))
-        info = site / f"{name.replace('-', '_')}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[apx]\nstranger = {package.name}\n")
+        files = {"__init__.py": code, "method.py": METHOD.format(slug=document["slug"])}
+        write_distribution(site, name, files, entry=document, package=package_of(name))
 
 
 def forget_strangers() -> None:

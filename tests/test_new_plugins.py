@@ -1,19 +1,19 @@
 """`apx plugin new`: what it writes installs and passes its own tests; `apx plugin check` holds it to its entry."""
 
-import importlib
 import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from strangers import on_path, write_metadata
 
-from apx import registry
 from apx_cli.main import cli
 
 Place = tuple[str, str, str, str, str, str]  # stage, schedule, structure, locality, criterion, granularity
@@ -76,33 +76,18 @@ def test_a_new_plugin_for_every_place_passes_its_own_tests(tmp_path: Path) -> No
     assert f"{2 * len(ALL)} passed" in install_and_test(ALL, tmp_path, workers=2)
 
 
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
-    """Put a distribution's folder on the path, with the metadata that an installer writes."""
-    added: list[str] = []
-
-    def put(folder: Path) -> None:
-        slug = folder.name.removeprefix("apx-")
-        package = f"apx_{slug.replace('-', '_')}"
-        facts = folder / "src" / f"{package}-0.1.0.dist-info"
-        facts.mkdir()
-        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: apx-{slug}\nVersion: 0.1.0\n")
-        (facts / "entry_points.txt").write_text(f"[apx]\n{slug} = {package}\n")
-        monkeypatch.syspath_prepend(str(folder / "src"))
-        added.append(package)
-        importlib.invalidate_caches()
-        registry.refresh()
-
-    yield put
-    for name in [name for name in sys.modules if name.partition(".")[0] in added]:
-        del sys.modules[name]
-    monkeypatch.undo()
-    registry.refresh()
+@contextmanager
+def installed(folder: Path) -> Iterator[None]:
+    """Put a new distribution on the path, with the metadata that an installer writes."""
+    slug = folder.name.removeprefix("apx-")
+    write_metadata(folder / "src", f"apx-{slug}", {slug: f"apx_{slug.replace('-', '_')}"})
+    with on_path(folder / "src"):
+        yield
 
 
-def test_check_prints_each_claim_and_its_verdict(tmp_path: Path, installed: Callable[[Path], None]) -> None:
-    installed(new(tmp_path, "mine"))
-    checked = call("plugin", "check", "mine", "--arch", "plain")
+def test_check_prints_each_claim_and_its_verdict(tmp_path: Path) -> None:
+    with installed(new(tmp_path, "mine")):
+        checked = call("plugin", "check", "mine", "--arch", "plain")
     assert checked.exit_code == 0, checked.output
     assert "variant 1 (US weights 1S L uniform) on plain" in checked.output
     claims = ("schedule", "stage", "locality", "granularity", "sparsity", "masked zero", "seed", "resume", "test set")
@@ -114,22 +99,22 @@ def test_check_prints_each_claim_and_its_verdict(tmp_path: Path, installed: Call
     assert checked.output.endswith("; every claim holds\n")
 
 
-def test_check_catches_a_plugin_that_removes_less_than_asked(tmp_path: Path, installed: Callable[[Path], None]) -> None:
+def test_check_catches_a_plugin_that_removes_less_than_asked(tmp_path: Path) -> None:
     folder = new(tmp_path, "liar")
     file = folder / "src" / "apx_liar" / "method.py"
     honest = "        return masks_from_units(self._scores, model, run)"
     assert honest in file.read_text()
     lie = f"        with run.targeting(run.target / 2):\n    {honest}"
     file.write_text(file.read_text().replace(honest, lie))
-    installed(folder)
-    checked = call("plugin", "check", "liar", "--arch", "plain", "--arch", "flatten", "--json")
+    with installed(folder):
+        checked = call("plugin", "check", "liar", "--arch", "plain", "--arch", "flatten", "--json")
+        told = call("plugin", "check", "liar", "--arch", "plain")
     assert checked.exit_code == 1
     document = json.loads(checked.stdout)
     assert document["passed"] is False
     assert [case["network"] for case in document["cases"]] == ["plain", "flatten"]
     failed = {verdict["claim"] for case in document["cases"] for verdict in case["verdicts"] if not verdict["passed"]}
     assert "sparsity" in failed
-    told = call("plugin", "check", "liar", "--arch", "plain")
     assert told.exit_code == 1
     assert "sparsity FAILED: claimed 70.0 % of the weights removed" in told.output
     assert told.output.splitlines()[-1].endswith("failed: sparsity")

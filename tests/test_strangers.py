@@ -3,16 +3,15 @@
 The tutorial's test has a stranger's method as well; here one is there to use another stranger's criterion by its name.
 """
 
-import importlib
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from strangers import entry_document, on_path, write_distribution
 
 from apx import registry
 from apx_cli.main import cli
@@ -176,39 +175,6 @@ PLUGINS = {
     "stranger-command": COMMAND,
     "stranger-method": METHOD,
 }
-ENTRY = {
-    "api": "1",
-    "slug": "stranger-method",
-    "key": None,
-    "name": "Borrowing",
-    "origin": "other",
-    "title": "A method that ranks by another plugin's criterion",
-    "authors": ["A. Stranger"],
-    "venue": None,
-    "year": 2026,
-    "url": None,
-    "code": None,
-    "bibtex": None,
-    "implements": {
-        "stage": "after",
-        "criterion": "LIS",
-        "differs": [],
-        "variants": [
-            {
-                "structure": "US",
-                "granularity": "weights",
-                "schedule": "1S",
-                "locality": "L",
-                "budget": "uniform",
-                "sparsity_unit": "weights",
-                "excluded_layers": [],
-                "phases": [{"name": name, "objectives": ["nat"]} for name in ("pretrain", "finetune")],
-                "status": "implemented",
-                "basis": "reconstruction",
-            }
-        ],
-    },
-}
 Apx = Callable[..., Result]
 
 
@@ -217,22 +183,10 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Install the plugins as an installer would, each in a distribution of its own, and put them on the path."""
     site = tmp_path_factory.mktemp("strangers")
     for name, code in PLUGINS.items():
-        module = name.replace("-", "_")
-        (site / module).mkdir()
-        (site / module / "__init__.py").write_text(code)
-        info = site / f"{module}-1.5.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
-        (info / "entry_points.txt").write_text(f"[apx]\n{name} = {module}\n")
-    (site / "stranger_method" / "taxonomy.json").write_text(json.dumps(ENTRY))
-    sys.path.insert(0, str(site))
-    importlib.invalidate_caches()
-    registry.refresh()
-    yield
-    sys.path.remove(str(site))
-    for module in [name for name in sys.modules if name.startswith("stranger_")]:
-        del sys.modules[module]
-    registry.refresh()
+        entry = entry_document(name) if code is METHOD else None
+        write_distribution(site, name, {"__init__.py": code}, entry=entry, version="1.5")
+    with on_path(site):
+        yield
 
 
 @pytest.fixture(scope="module")

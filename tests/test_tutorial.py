@@ -1,7 +1,6 @@
 """What README.md and CONTRIBUTING.md print is what the program accepts, and the tutorial's plugin works as printed."""
 
 import ast
-import importlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from strangers import on_path, write_metadata
 
 import apx
 from apx import registry
@@ -36,16 +36,11 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Make the tutorial's distribution as it says, install it by hand (no pip, no network) and put it on the path."""
     root = tmp_path_factory.mktemp("stranger") / "apx-taylor"
     make(root)
-    site = root / "src"
-    install(root / "pyproject.toml", site)
-    sys.path.insert(0, str(site))
-    importlib.invalidate_caches()
-    registry.refresh()
-    yield root
-    sys.path.remove(str(site))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "apx_taylor"]:
-        del sys.modules[name]
-    registry.refresh()
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    points, needs = project["entry-points"]["apx"], project["dependencies"]
+    write_metadata(root / "src", project["name"], points, version=project["version"], requires=needs)
+    with on_path(root / "src"):
+        yield root
 
 
 def make(root: Path) -> None:
@@ -71,18 +66,6 @@ def with_class(source: str, text: str) -> str:
     (old,) = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == new.name]
     lines = source.splitlines(keepends=True)
     return "".join([*lines[: old.lineno - 1], text, *lines[old.end_lineno :]])
-
-
-def install(pyproject: Path, site: Path) -> None:
-    """Write the metadata that an installer would."""
-    project = tomllib.loads(pyproject.read_text())["project"]
-    folder = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    folder.mkdir()
-    needs = "".join(f"Requires-Dist: {need}\n" for need in project["dependencies"])
-    facts = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n{needs}"
-    (folder / "METADATA").write_text(facts)
-    points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["apx"].items())
-    (folder / "entry_points.txt").write_text(f"[apx]\n{points}")
 
 
 def test_the_method_lists_without_a_warning(plugin: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from strangers import on_path, write_distribution
 
 from apx import diagnosis, registry
 from apx.registry import Failure
@@ -32,22 +33,13 @@ def apx_commands():
 
 
 @pytest.fixture
-def greeter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def greeter(tmp_path: Path) -> Iterator[None]:
     """Install a plugin that offers a command, and one that does not load."""
     site = tmp_path / "site"
     for name, init in (("greeter", COMMAND), ("wreck", "apx_commands = 1 / 0")):
-        (site / f"plugin_{name}").mkdir(parents=True)
-        (site / f"plugin_{name}" / "__init__.py").write_text(init)
-        info = site / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[apx]\n{name} = plugin_{name}\n")
-    monkeypatch.syspath_prepend(str(site))
-    registry.refresh()
-    yield
-    registry.refresh()
-    for name in ("plugin_greeter", "plugin_wreck"):
-        sys.modules.pop(name, None)
+        write_distribution(site, name, {"__init__.py": init}, package=f"plugin_{name}")
+    with on_path(site):
+        yield
 
 
 def test_help_lists_the_commands_in_order(apx: Apx) -> None:

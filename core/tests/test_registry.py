@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from strangers import entry_document, on_path, write_distribution, write_metadata
 
 from apx import registry
 from apx.errors import UserError
@@ -34,45 +35,12 @@ class Mine(AfterTraining):
 """
 
 
-def entry_document(slug: str, **changes: Any) -> dict[str, Any]:
-    variant = {
-        "structure": "US",
-        "granularity": "weights",
-        "schedule": "1S",
-        "locality": "L",
-        "budget": "uniform",
-        "sparsity_unit": "weights",
-        "excluded_layers": [],
-        "phases": [{"name": "pretrain", "objectives": ["trades"]}, {"name": "finetune", "objectives": ["pgd"]}],
-        "status": "implemented",
-        "basis": "paper",
-    }
-    return {
-        "api": "1",
-        "slug": slug,
-        "key": None,
-        "name": slug.upper(),
-        "origin": "other",
-        "title": "A method",
-        "authors": ["A. Stranger"],
-        "venue": None,
-        "year": 2024,
-        "url": None,
-        "code": None,
-        "bibtex": None,
-        "implements": {"stage": "after", "criterion": "LIS", "differs": [], "variants": [variant]},
-        **changes,
-    }
-
-
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Write distributions with real metadata into a folder on the path, as an installer would."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.setenv("APX_HOME", str(tmp_path / "home"))
-    monkeypatch.syspath_prepend(str(site))
-    before = set(sys.modules)
 
     def make(
         name: str,
@@ -84,28 +52,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         version: str = "1.0",
         value: str | None = None,
     ) -> Path:
+        files = {"__init__.py": init} | ({"method.py": method} if method else {})
         module = package or f"plugin_{name.replace('-', '_')}"
-        folder = site / module
-        folder.mkdir(exist_ok=True)
-        (folder / "__init__.py").write_text(init)
-        if method:
-            (folder / "method.py").write_text(method)
-        if document is not None:
-            text = document if isinstance(document, bytes) else json.dumps(document).encode()
-            (folder / "taxonomy.json").write_bytes(text)
-        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(f"[apx]\nmine = {value or module}\n")
+        folder = write_distribution(site, name, files, entry=document, package=module, value=value, version=version)
         registry.refresh()
         return folder
 
-    registry.refresh()
-    yield make
-    registry.refresh()
-    for added in set(sys.modules) - before:
-        if added.startswith("plugin_"):
-            del sys.modules[added]
+    with on_path(site):
+        yield make
 
 
 def faults_of(distribution: str) -> list[registry.Failure]:
@@ -348,10 +302,7 @@ def test_an_entry_point_that_leads_nowhere(install: Install, value: str, said: s
 def test_unreadable_metadata_of_one_distribution_stops_nothing(install: Install, tmp_path: Path) -> None:
     install("good", document=entry_document("good-one"))
     for name, content in (("noise", b"\xff\xfe[apx]"), ("torn", b"[apx]\nhalf a line\n")):
-        folder = tmp_path / "site" / f"{name}-1.0.dist-info"
-        folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (folder / "entry_points.txt").write_bytes(content)
+        (write_metadata(tmp_path / "site", name, {}) / "entry_points.txt").write_bytes(content)
     registry.refresh()
     assert "good-one" in slugs()
     assert any("torn" in failure.distribution for failure in registry.failures())

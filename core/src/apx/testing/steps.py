@@ -1,7 +1,7 @@
 """The real trainer's steps on given batches, for a trajectory next to another implementation's."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from .tiny import CLASSES, tiny_split
 
 Loss = Callable[[nn.Module], Tensor]
 Steps = list[tuple[float, dict[str, Tensor]]]
+GivenSteps = Callable[..., Steps]
+"""What the fixture `given_steps` is: `take_steps`."""
 
 
 class Given(Objective):
@@ -32,24 +34,6 @@ class Given(Objective):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the next batch's loss."""
         return next(self._losses)(model)
-
-
-class GivenSteps(Protocol):
-    """What the fixture `given_steps` is."""
-
-    def __call__(
-        self,
-        model: MaskedModel,
-        x: Tensor,
-        y: Tensor,
-        settings: Mapping[str, Any],
-        *,
-        dynamics: Dynamics | None = None,
-        parameters: Parameters | None = None,
-        losses: Sequence[Loss] | None = None,
-    ) -> Steps:
-        """Train; see `take_steps`."""
-        ...
 
 
 def take_steps(

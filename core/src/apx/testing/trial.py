@@ -1,8 +1,8 @@
 """A run in memory, of a method by its slug, on the tiny network and data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,23 +35,8 @@ class Trial:
         return unit_sparsity(self.run.variant, pruned, self.run.example)
 
 
-class TrialMaker(Protocol):
-    """What the fixture `trial` is."""
-
-    def __call__(
-        self,
-        slug: str,
-        *,
-        sparsity: float = 0.5,
-        net: nn.Module | None = None,
-        seed: int = 0,
-        preset: str = "quick",
-        set: Mapping[str, Any] | None = None,
-        observers: Sequence[Observer] = (),
-        **variant: Any,
-    ) -> Trial:
-        """Make a trial; see `make_trial`."""
-        ...
+TrialMaker = Callable[..., Trial]
+"""What the fixture `trial` is: `make_trial`."""
 
 
 def make_trial(
