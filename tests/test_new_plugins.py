@@ -154,3 +154,16 @@ def test_new_writes_nothing_over_what_is_there(tmp_path: Path) -> None:
     again = call("plugin", "new", "mine", *place, "--out", str(folder))
     assert again.exit_code == 2
     assert "exists already" in again.output
+
+
+def test_what_is_missing_is_asked_for_until_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apx_cli.plugin_new._somebody_answers", lambda: True)
+    answers = "sometimes\nbefore\none-shot\nLayer-wise\nmagnitude\n"  # the second is asked for again
+    words = ["plugin", "new", "mine", "--structure", "US", "--out", str(tmp_path / "apx-mine")]
+    asked = CliRunner().invoke(cli, words, prog_name="apx", input=answers)
+    assert asked.exit_code == 0, asked.output
+    assert "'sometimes' is not a stage: use one of before, during, after" in asked.output
+    entry = json.loads((tmp_path / "apx-mine" / "src" / "apx_mine" / "taxonomy.json").read_text())["implements"]
+    (variant,) = entry["variants"]
+    assert (entry["stage"], entry["criterion"]) == ("before", "LWM")
+    assert [variant[word] for word in ("schedule", "structure", "locality")] == ["1S", "US", "L"]

@@ -75,6 +75,8 @@ def test_words_left_out_are_filled_in() -> None:
         ),
         ({"granularity": "filters"}, "'filters' is not a granularity of structure US: use one of weights"),
         ({"budget": "uniform"}, "'uniform' is not a budget of locality G: use one of global"),
+        ({"name": 'My "own"'}, "write one line without double quotes"),
+        ({"author": "two\nlines"}, "write one line without double quotes"),
         ({"criterion": "TAYLOR"}, "'TAYLOR' is not a criterion: use one of LWM"),
     ],
 )

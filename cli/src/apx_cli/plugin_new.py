@@ -61,12 +61,16 @@ def new_command(slug: str, author: str | None, out: Path | None, **asked: Any) -
 def _complete(given: dict[str, Any]) -> dict[str, Any]:
     """Ask for what is missing; where nobody can answer, say which options are."""
     missing = [name for name in _ASKED if name not in given]
-    if missing and not sys.stdin.isatty():
+    if missing and not _somebody_answers():
         options = ", ".join(f"--{name}" for name in missing)
         raise UserError(f"{options} missing: the method's place in the taxonomy; see `apx plugin new --help`")
     for name in missing:
         given[name] = click.prompt(_ASKED[name], value_proc=_reader(name), err=True)
     return given
+
+
+def _somebody_answers() -> bool:
+    return sys.stdin.isatty()
 
 
 def _reader(axis: str) -> Any:

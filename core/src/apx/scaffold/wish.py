@@ -29,7 +29,8 @@ class Wish:
     is made from the slug.
 
     Raises:
-        UserError: a word that does not exist, words that do not go together, or a slug that is malformed or taken.
+        UserError: a word that does not exist, words that do not go together, a slug that is malformed or
+            taken, or a name or author with quotes or line breaks.
     """
 
     slug: str
@@ -53,6 +54,8 @@ class Wish:
         self._default("granularity", GRANULARITIES[self.structure], f"structure {self.structure}")
         self._default("budget", BUDGETS[self.locality], f"locality {self.locality}")
         object.__setattr__(self, "name", self.name or " ".join(word.capitalize() for word in self.slug.split("-")))
+        _check_text(self.name, "name")
+        _check_text(self.author, "author")
 
     @property
     def package(self) -> str:
@@ -83,6 +86,12 @@ def _check_slug(slug: str) -> None:
         if entry.slug == slug:
             owner = f"{entry.distribution} {entry.version}"
             raise UserError(f"there is a method '{slug}' already, from {owner}; choose another slug")
+
+
+def _check_text(text: str, what: str) -> None:
+    """Refuse what would end a string in Python, TOML or YAML."""
+    if not text.strip() or not text.isprintable() or any(mark in text for mark in '"\\'):
+        raise UserError(f"the {what} {text!r} cannot be used: write one line without double quotes and backslashes")
 
 
 def _among(value: str, allowed: tuple[str, ...], what: str) -> None:
