@@ -137,6 +137,22 @@ class HandsOverMaskedScores(RanksLocally):
         return {name: score * model.masks[name] for name, score in self._scores.items()}
 
 
+class HandsOverConstantScores(RanksLocally):
+    def scores(self, model: MaskedModel) -> Mapping[str, Tensor] | None:
+        return {name: torch.zeros_like(score) for name, score in self._scores.items()}
+
+
+class HonestWithManyTies(Honest):
+    """Ranks globally by scores of which most are 0, as those of units that do nothing: the tie crosses the cut."""
+
+    def prune(self, model: MaskedModel, run: Run) -> Masks:
+        self._scores = {name: score * (score > 0.9 * score.max()) for name, score in _magnitudes(model, run).items()}
+        return masks_from(self._scores, model, run)
+
+    def scores(self, model: MaskedModel) -> Mapping[str, Tensor] | None:
+        return self._scores
+
+
 class ThinsFilters(Honest):
     def prune(self, model: MaskedModel, run: Run) -> Masks:
         scores = _magnitudes(model, run)

@@ -102,8 +102,11 @@ def _compare(kept: Tensor, removed: Tensor) -> Verdict:
     if not len(kept) or not len(removed):
         return Verdict("locality", _GLOBAL, f"{len(kept)} units kept, {len(removed)} removed", False)
     if len(removed) > 1 and bool((removed == removed[0]).all()):
-        observed = "the removed units' scores are all equal: scores must be those before masking"
-        return Verdict("locality", _GLOBAL, observed, False)
+        if bool((kept == removed[0]).all()):
+            return Verdict("locality", _GLOBAL, "the scores are all equal: nothing was ranked", False)
+        if not bool((kept == removed[0]).any()):  # else it is a tie across the cut, as among units that do nothing
+            observed = "the removed units' scores are all equal: scores must be those before masking"
+            return Verdict("locality", _GLOBAL, observed, False)
     worst = int((removed > kept.min()).sum())
     observed = f"lowest kept score {float(kept.min()):.4g}, highest removed {float(removed.max()):.4g}"
     return Verdict("locality", _GLOBAL, f"{observed}; {worst} removed units rank above a kept one", worst == 0)
