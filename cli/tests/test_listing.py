@@ -42,7 +42,8 @@ def test_filters_combine(apx: Apx) -> None:
     def found(*arguments: str) -> set[str]:
         return {method["slug"] for method in json.loads(apx("list", "--json", *arguments).stdout)}
 
-    assert len(found("--criterion", "LIS")) == 11
+    assert len(found("--criterion", "LIS", "--origin", "survey")) == 11
+    assert found("--origin", "other") == {"synflow"}
     assert found("--criterion", "least importance score") == found("--criterion", "lis")
     assert found("--stage", "After", "--structure", "structured", "--locality", "local", "--criterion", "LIS") == {
         "fsrp",
@@ -67,10 +68,11 @@ def test_a_wrong_filter_is_one_line_with_the_valid_values(apx: Apx) -> None:
 
 
 def test_a_list_of_nothing_says_so(apx: Apx) -> None:
-    result = apx("list", "--stage", "before", "--structure", "S")
+    asked = ("list", "--stage", "before", "--structure", "S", "--origin", "survey")
+    result = apx(*asked)
     assert (result.exit_code, result.stdout) == (0, "")
     assert "no method" in result.stderr
-    assert json.loads(apx("list", "--stage", "before", "--structure", "S", "--json").stdout) == []
+    assert json.loads(apx(*asked, "--json").stdout) == []
 
 
 def test_asking_the_survey_for_an_objective_says_what_it_knows(apx: Apx) -> None:

@@ -105,6 +105,19 @@ class HonestBefore(BeforeTraining):
         return masks_by(Magnitude(), model, run)
 
 
+class HonestInOnePhase(HonestBefore):
+    """All rounds in one pruning phase, since nothing is trained between them."""
+
+    def targets(self, run: Run) -> list[float]:
+        return [run.sparsity]
+
+    def prune(self, model: MaskedModel, run: Run) -> Masks:
+        for target in run.targets():
+            with run.targeting(target):
+                model.set_masks(masks_by(Magnitude(), model, run))
+        return model.masks
+
+
 def _magnitudes(model: MaskedModel, run: Run) -> dict[str, Tensor]:
     return {name: model.fold(name).abs() for name in run.prunable(model)}
 

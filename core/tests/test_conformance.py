@@ -44,6 +44,7 @@ def check_one(method: type[Method], variant: Variant, network: str = "plain") ->
         (lies.HonestDuring, US),
         (lies.HonestBefore, US),
         (lies.HonestBefore, ITERATIVE),
+        (lies.HonestInOnePhase, ITERATIVE),
         (lies.TellsTheTruth, US),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

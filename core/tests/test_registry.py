@@ -252,6 +252,12 @@ def test_a_plugin_without_a_method_needs_no_entry(install: Install) -> None:
     assert registry.observers()["mine"] is list
 
 
+def test_a_method_whose_entry_is_broken_is_asked_for_by_name(install: Install) -> None:
+    install("apx-torn", document=entry_document("torn", stage="never"))
+    with pytest.raises(UserError, match=r"'torn' cannot be listed: apx-torn 1\.0: entry at /stage: unknown field"):
+        registry.entry("torn")
+
+
 @pytest.mark.parametrize(
     ("first", "second", "what"),
     [
@@ -375,13 +381,14 @@ def test_every_first_party_entry_is_valid() -> None:
     [
         ({"criterion": ["Bayesian connectivity sampling"]}, {"bcs-p"}),
         ({"criterion": ["bcs", "hgm"]}, {"bcs-p", "rfp"}),
-        ({"stage": ["before"], "schedule": ["iterative"]}, {"cosentino19", "robustbird", "wang20"}),
+        ({"stage": ["before"], "schedule": ["iterative"]}, {"cosentino19", "robustbird", "synflow", "wang20"}),
         ({"granularity": ["kernel"]}, {"sr-gkp"}),
         ({"objective": ["natural training"], "origin": ["survey"]}, {"sr-gkp"}),
         ({"year": ["-2018"]}, {"magnitude"}),
         ({"locality": ["n.s."]}, {"awt"}),
         ({"stage": ["during"], "structure": ["structured"]}, {"dnr", "intrain", "twinrep"}),
-        ({"structure": ["S"], "stage": ["before"]}, set()),
+        ({"structure": ["S"], "stage": ["before"]}, {"synflow"}),
+        ({"structure": ["S"], "stage": ["before"], "origin": ["survey"]}, set()),
     ],
 )
 def test_filters_combine_and_accept_long_names(query: dict[str, list[str]], expected: set[str]) -> None:
@@ -389,7 +396,7 @@ def test_filters_combine_and_accept_long_names(query: dict[str, list[str]], expe
 
 
 def test_least_importance_score_gives_the_surveys_eleven() -> None:
-    assert len(select(registry.entries(), Query(criterion=["least importance score"]))) == 11
+    assert len(select(registry.entries(), Query(criterion=["least importance score"], origin=["survey"]))) == 11
 
 
 def test_a_variant_must_meet_all_filters_together(install: Install) -> None:

@@ -160,6 +160,9 @@ class AfterTraining(Method):
 class BeforeTraining(Method):
     """prune -> train; the masks do not change once training has started.
 
+    Where the schedule is iterative, `prune` is called once per target, each time as a phase with a checkpoint of its
+    own; a method whose rounds are many and quick returns fewer `targets` and sets masks (`model.set_masks`) in between.
+
     `Settings` declares the phase `train` as a field of type `TrainSettings`.
     """
 

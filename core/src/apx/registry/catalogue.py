@@ -64,7 +64,8 @@ def entry(name: str) -> Entry:
     """Return the entry of a method, given its slug, its benchmark key or its name, in any case.
 
     Raises:
-        UserError: there is none, or two distributions offer it; the sentence names the nearest or both.
+        UserError: there is none, two distributions offer it, or the entry of the distribution of that name is broken;
+            the sentence names the nearest, both, or the fault.
     """
     wanted = name.casefold()
     by_spelling: dict[str, Entry] = {}
@@ -74,6 +75,9 @@ def entry(name: str) -> Entry:
         return by_spelling[wanted]
     if wanted in catalogue().ambiguous:
         raise UserError(catalogue().ambiguous[wanted].message)
+    for failure in catalogue().failures:
+        if failure.what == "entry" and failure.distribution.casefold().removeprefix("apx-") == wanted:
+            raise UserError(f"the method '{name}' cannot be listed: {failure}")
     nearest = difflib.get_close_matches(wanted, by_spelling, n=1)
     hint = f", did you mean '{by_spelling[nearest[0]].slug}'?" if nearest else ";"
     raise UserError(f"there is no method '{name}'{hint} `apx list` shows all methods")

@@ -15,8 +15,8 @@ def schedule(trial: Trial) -> Verdict:
 
     1S: the density falls from dense to its final value in one transition, and nothing trains at a density between
     (which weights are kept may move; while a pruning phase learns or searches its rates, the density may as well).
-    IT: at least two densities below 1, and training between them; before training, where there is none, a further
-    pruning phase that starts from the sparser network.
+    IT: at least two densities below 1, and training between them. Before training there may be none: there a pruning
+    phase that starts from the sparser network counts, and masks that a pruning phase sets on its way.
     """
     if trial.subject.variant.schedule == "1S":
         return _one_shot(trial)
@@ -44,12 +44,13 @@ def _iterative(trial: Trial) -> Verdict:
     sparse = {kept for kept in path if kept < total}
     between = {s.kept for s in seen if s.moment == "step"} & sparse - {final}
     if trial.subject.stage() == "before":
-        between |= {s.kept for s in seen if s.moment == "start" and kind(s.phase) == "prune"} & sparse - {final}
+        pruning = [s for s in seen if kind(s.phase) == "prune" and s.moment in ("start", "masks")]
+        between |= {s.kept for s in pruning} & sparse - {final}
     observed = " -> ".join(percent(kept / total) for kept in path[:6]) + (" -> ..." if len(path) > 6 else "")
     between_text = ", ".join(percent(kept / total) for kept in sorted(between, reverse=True)[:5]) or "none"
     return Verdict(
         "schedule",
-        "IT: at least two densities below 1 with training between",
+        "IT: at least two densities below 1 with training, or before training scoring, in between",
         f"density {observed}; worked on in between: {between_text}",
         len(sparse) >= 2 and bool(between),
     )
