@@ -54,6 +54,8 @@ US = [
     Row("pwoa", set={"mix": 0.0}),
     *(Row("magnitude", {"budget": budget}) for budget in ("uniform", "fixed-nonuniform", "global")),
     Row("random", {"budget": "uniform"}),
+    Row("magnitude-before", {"budget": "global"}),  # the baselines of methods that prune before training
+    Row("random-before", {"budget": "global"}),
 ]
 S = [
     structured("harp", "channels"),

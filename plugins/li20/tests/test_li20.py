@@ -217,7 +217,7 @@ def test_a_report_compares_with_the_papers_setting_for_its_network(arch: str, na
 def test_initial_weights_are_drawn_from_the_seed(trial: Maker) -> None:
     states = []
     for seed in (0, 0, 1):
-        made = trial("li20", seed=seed, set={"bn_weight": 0.5, "linear_std": 0.01})
+        made = trial("li20", seed=seed, set={"init": "official", "bn_weight": 0.5, "linear_std": 0.01})
         made.method.prepare(made.model, made.run)
         states.append(made.model.module.state_dict())
     first, same, other = states
@@ -227,6 +227,14 @@ def test_initial_weights_are_drawn_from_the_seed(trial: Maker) -> None:
     assert float(first["8.weight"].std()) == pytest.approx(0.01, rel=0.3)
     assert bool((first["1.weight"] == 0.5).all())
     assert not first["8.bias"].any()
+
+
+def test_a_networks_own_initial_weights_are_kept_where_asked_for(trial: Maker) -> None:
+    made = trial("li20", set={"init": "network", "search.epochs": 1, "train.epochs": 0})
+    own = {name: tensor.clone() for name, tensor in made.model.module.state_dict().items()}
+    made.execute()
+    rewound = made.model.module.state_dict()
+    assert all(torch.equal(own[name], rewound[name]) for name in own)
 
 
 def test_official_biases_shrink_with_every_step(trial: Maker) -> None:

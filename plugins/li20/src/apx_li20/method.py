@@ -50,6 +50,9 @@ class Li20Settings(MethodSettings):
     restart: Literal["rewind", "reinit"] = Field(
         "rewind", description="where the ticket starts from: the initial weights, or new ones (the paper's control)"
     )
+    init: Literal["official", "network"] = Field(
+        "official", description="initial weights: drawn as in the official code, or the network's own"
+    )
     bn_weight: float = Field(0.5, gt=0, description="batch norm's initial gamma")
     linear_std: float | None = Field(
         0.01, gt=0, description="standard deviation of initial linear weights; PyTorch's own distribution where None"
@@ -69,13 +72,11 @@ class Li20(BeforeTraining):
     Settings = Li20Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "search": {**quick.FINETUNE, "objective": "fgsm-rs", "epochs": 3},
-            "train": {
-                **quick.PRETRAIN,
-                "epochs": 12,
-                "lr": 3e-3,
-                "options": {"start": "uniform"},
-            },  # one step from the image itself overfits
+            "search": {**quick.FINETUNE, "objective": "fgsm-rs", "epochs": 1},
+            # one step from the image itself overfits
+            "train": {**quick.PRETRAIN, "epochs": 12, "lr": 3e-3, "options": {"start": "uniform"}},
+            "rounds": 2,
+            "init": "network",  # so few epochs do not make up for the official one
             "bn_weight": 1.0,
             "linear_std": None,
         },
@@ -92,8 +93,9 @@ class Li20(BeforeTraining):
     _scores: Mapping[str, Tensor] | None = None
 
     def prepare(self, model: MaskedModel, run: Run) -> None:
-        """Draw the initial weights as the official code does."""
-        self._initialise(model.module, run, "init")
+        """Draw the initial weights as the official code does, unless the network's own are to be kept."""
+        if self.settings.init == "official":
+            self._initialise(model.module, run, "init")
 
     def targets(self, run: Run) -> list[float]:
         """Return the sparsity targets; the iterative ones are the code's, which slow down."""
