@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from apx.errors import UserError
 from apx.masks import prunable_layers
-from apx.specifics import ERK, Iterative, OneShot, Uniform, structure_of
+from apx.specifics import ERK, Global, Iterative, OneShot, Uniform, Weights, structure_of
 
 GRANULARITIES = ("weights", "filters", "channels", "kernels", "columns")
 shapes = st.one_of(
@@ -87,3 +87,11 @@ def test_unknown_granularities_and_layers_are_named() -> None:
     assert list(prunable_layers(network, ("pointwise",))) == ["0", "2"]
     with pytest.raises(UserError, match="'tail'"):
         prunable_layers(network, ("tail",))
+
+
+def test_a_global_ranking_rounds_its_count_or_rounds_it_down() -> None:
+    scores = {"a": torch.arange(7.0), "b": torch.arange(7.0, 11.0)}  # 11 units, 0.6 of them are 6.6
+    shapes = {"a": (7,), "b": (4,)}
+    for locality, kept in ((Global(), 4), (Global(round_down=True), 5)):
+        masks = locality.select(scores, shapes, 0.6, Weights())
+        assert sum(int(mask.sum()) for mask in masks.values()) == kept

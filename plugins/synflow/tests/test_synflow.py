@@ -1,4 +1,4 @@
-"""SynFlow keeps its entry's word, and the paper's invariants hold; numbers in brackets are the method sheet's."""
+"""SynFlow keeps its entry's word, and the paper's invariants hold, with worked numbers."""
 
 import copy
 import math
@@ -17,9 +17,9 @@ from apx.architectures import Normalisation, normalise_inputs
 from apx.masks import weight_names
 from apx.specifics import criterion_of, masks_by
 from apx.testing import Trial, TrialMaker, assert_conforms, tiny_net
-from apx_synflow.counts import Threshold
 from apx_synflow.flow import SynapticFlow, synaptic_flow
 from apx_synflow.method import check_count
+from apx_synflow.threshold import Threshold
 
 UNTRAINED = {"init": "network", "train.epochs": 0}
 DRAWN = {"init": "kaiming-normal", "train.epochs": 0}
@@ -44,7 +44,7 @@ class MaskLog(Observer):
 
 
 def worked() -> nn.Sequential:
-    """Return the sheet's two-layer net behind a pooling that hands ones on as ones(1, 2)."""
+    """Return the worked example's two-layer net behind a pooling that hands ones on as ones(1, 2)."""
     net = nn.Sequential(
         nn.AdaptiveAvgPool2d((1, 2)), nn.Flatten(), nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False)
     )
@@ -297,7 +297,7 @@ def test_rounds_save_vgg16_from_layer_collapse(width: int | None) -> None:
 
 @pytest.mark.slow
 def test_resnet18_loses_its_projection_shortcuts() -> None:
-    """Section 7 of the sheet: at 99 % and full width they are empty, the residual branches are not."""
+    """At 99 % and full width they are empty, the residual branches are not."""
     layers = layers_kept("resnet18", 10, None)
     assert {name for name, count in layers.items() if count == 0} == {name for name in layers if "shortcut" in name}
 

@@ -26,13 +26,14 @@ def write(wish: Wish, folder: Path) -> list[Path]:
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; choose another folder with --out")
+    texts = files(wish)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be made: {error.strerror}; choose another with --out") from error
     try:
-        for name, text in files(wish).items():
+        for name, text in texts.items():
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             (made / name).write_text(text, encoding="utf-8")
         made.chmod(0o755)  # mkdtemp makes it private
@@ -40,7 +41,7 @@ def write(wish: Wish, folder: Path) -> list[Path]:
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
-    return [folder / name for name in files(wish)]
+    return [folder / name for name in texts]
 
 
 def files(wish: Wish) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..selection import keep_highest, keep_highest_global
+from ..selection import keep_highest, keep_highest_global, pruned_count
 from .rates import RateStrategy, Uniform
 from .structure import Structure
 
@@ -53,9 +53,11 @@ class Global(Locality):
 
     Args:
         at_least: units that every layer keeps; structured pruning needs 1, or a layer would vanish.
+        round_down: remove floor(s N) instead, where a paper counts so.
     """
 
     at_least: int = 0
+    round_down: bool = False
     label = "G"
 
     def select(
@@ -67,4 +69,5 @@ class Global(Locality):
     ) -> dict[str, Tensor]:
         """Keep the highest scores of all layers together."""
         total = sum(score.numel() for score in scores.values())
-        return keep_highest_global(scores, total - round(sparsity * total), at_least=self.at_least)
+        removed = pruned_count(sparsity, total) if self.round_down else round(sparsity * total)
+        return keep_highest_global(scores, total - removed, at_least=self.at_least)

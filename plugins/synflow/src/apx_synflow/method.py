@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from apx import ApxError, BeforeTraining, MaskedModel, Masks, Run, Variant
 from apx.masks import weight_names
-from apx.specifics import Locality, masks_from_units
+from apx.specifics import Global, Locality, masks_from_units
 from apx.training import quick
 
-from .counts import ExactGlobal, Threshold
 from .flow import SynapticFlow, synaptic_flow
 from .initial import kaiming_normal
 from .settings import SynflowSettings
+from .threshold import Threshold
 
 PHASES = 4  # of pruning, at most: what a killed run may have to repeat is a quarter of the rounds
 
@@ -107,7 +107,7 @@ class Synflow(BeforeTraining):
         across = self.variant.locality == "G"
         if self._official:
             return Threshold(across)
-        return ExactGlobal(at_least=1 if self.variant.structure == "S" else 0) if across else run.locality
+        return Global(at_least=1 if self.variant.structure == "S" else 0, round_down=True) if across else run.locality
 
     def _finish(self, model: MaskedModel, run: Run) -> None:
         """Check the count as the official code does, and redraw the weights where that is asked for."""

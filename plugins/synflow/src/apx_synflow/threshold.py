@@ -1,4 +1,4 @@
-"""How many units go: int((1 - rho) N), exactly, or by a threshold as in the official code."""
+"""The official code's threshold, in place of exact counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,27 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from apx.selection import keep_highest_global, order_statistic, pruned_count
-from apx.specifics import Global, Locality, Structure
-
-
-@dataclass(frozen=True)
-class ExactGlobal(Global):
-    """Remove the q = floor((1 - rho) N) lowest units of all layers, where `Global` removes round((1 - rho) N).
-
-    Of equal scores the first in layer order go first.
-    """
-
-    def select(
-        self,
-        scores: Mapping[str, Tensor],
-        shapes: Mapping[str, tuple[int, ...]],
-        sparsity: float,
-        structure: Structure,
-    ) -> dict[str, Tensor]:
-        """Keep the highest N - q scores of all layers together."""
-        total = sum(score.numel() for score in scores.values())
-        return keep_highest_global(scores, total - pruned_count(sparsity, total), at_least=self.at_least)
+from apx.selection import order_statistic
+from apx.specifics import Locality, Structure
 
 
 @dataclass(frozen=True)
