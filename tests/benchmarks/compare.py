@@ -2,10 +2,12 @@
 
     uv run python tests/benchmarks/compare.py digits --seeds 0 1 2 --out runs/digits
     uv run python tests/benchmarks/compare.py reduced --data folder:cifar5k --out runs/reduced
+    uv run python tests/benchmarks/compare.py gpu --data folder:cifar10 --out runs/gpu --jobs 16
 
 `digits` takes the quick preset on the bundled digits: resnet18 (single weights) and vgg16 (structured) of width 16, so
 that AutoAttack is affordable. `reduced` is the labelled CPU protocol for CIFAR-10 images: networks of width 16, PGD-3,
 ten epochs of pretraining and ten of finetuning, or twenty of a method that trains once; what is in between is its own.
+`gpu` is the same for a GPU and all training images: fifteen epochs and fifteen, or thirty, in batches of 128.
 Structured rows ask for half of vgg16's filters or channels; the column of FLOPs left after physical removal shows how
 well that matches them.
 
@@ -23,10 +25,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+from apx.run.directory import RunDirectory
 from apx.run.plan import planned_phases
 from apx.run.request import Request, resolve
+from apx.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Protocol:
     phases: Mapping[str, int]  # epochs by phase, for the phases named
     steps: int | None
     evaluations: Mapping[str, int]  # attack -> images
+    batch_size: int | None = None  # of training
+    evaluation_batch: int = 128
 
 
 PROTOCOLS = {
@@ -86,7 +93,21 @@ PROTOCOLS = {
         3,
         {"pgd": 512, "autoattack": 64},
     ),
+    "gpu": Protocol(
+        ("--width", "16"),
+        {"pretrain": 15, "finetune": 15, "train": 15},
+        3,
+        {"pgd": 10_000, "autoattack": 1000},
+        batch_size=128,
+        evaluation_batch=1000,
+    ),
 }
+
+
+def phases_of(row: Row, arch: str, data: str) -> dict[str, TrainSettings]:
+    """Return the training phases that a row will have, by name."""
+    request = Request(row.method, arch=arch, dataset=data, preset="quick", eval="none", **row.variant)
+    return {name: settings for name, settings, _ in planned_phases(resolve(request)) if settings.epochs}
 
 
 def command(row: Row, protocol: Protocol, arch: str, data: str, seed: int, scale: float, out: Path) -> list[str]:
@@ -94,8 +115,7 @@ def command(row: Row, protocol: Protocol, arch: str, data: str, seed: int, scale
     variant = [word for name, value in row.variant.items() for word in (f"--{name}", str(value))]
     words = ["run", row.method, *variant, "--arch", arch, "--dataset", data, "--seed", str(seed)]
     words += [*protocol.options, "--epochs-scale", str(scale), "--eval", "none", "--out", str(out)]
-    request = Request(row.method, arch=arch, dataset=data, preset="quick", eval="none", **row.variant)
-    planned = {name: settings for name, settings, _ in planned_phases(resolve(request)) if settings.epochs}
+    planned = phases_of(row, arch, data)
     assignments: dict[str, Any] = {}
     for name, settings in planned.items():
         if name in protocol.phases:
@@ -103,6 +123,8 @@ def command(row: Row, protocol: Protocol, arch: str, data: str, seed: int, scale
             assignments[f"{name}.epochs"] = protocol.phases[name] + once * protocol.phases["pretrain"]
         if protocol.steps is not None and settings.objective != "nat":
             assignments[f"{name}.steps"] = protocol.steps
+        if protocol.batch_size is not None:
+            assignments[f"{name}.batch_size"] = protocol.batch_size
     for key, value in (assignments | dict(row.set)).items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     return words
@@ -127,21 +149,65 @@ def folder_of(row: Row, arch: str, seed: int, scale: float, out: Path) -> Path:
     return out / "-".join([row.name, arch, str(seed), *([f"x{scale:g}"] if scale != 1 else [])])
 
 
-def perform(words: Sequence[str], run: Path, protocol: Protocol) -> Path:
-    """Do the run of these words and its evaluations, as far as that has not been done."""
+@dataclass(frozen=True)
+class Job:
+    """A run with its evaluations, and the job that trains the dense network which this one finds in the cache."""
+
+    words: Sequence[str]
+    run: Path
+    protocol: Protocol
+    leader: "Job | None" = None
+    ended: Event = field(default_factory=Event)
+
+    def done(self) -> bool:
+        """Say whether run and evaluations have ended."""
+        files = [self.run.parent / f"{self.run.name}.{attack}.json" for attack in self.protocol.evaluations]
+        return all(file.exists() for file in [self.run / "report.json", *files])
+
+    def wait(self) -> None:
+        """Return once the dense network is there, or will not be."""
+        if self.leader is not None:
+            while not (RunDirectory(self.leader.run).has_finished("pretrain") or self.leader.ended.wait(1)):
+                pass
+
+
+def jobs_of(row: Row, protocol: Protocol, arch: str, asked: argparse.Namespace, leaders: dict[Any, Job]) -> list[Job]:
+    """Return a row's jobs, one per seed; the first that pretrains a network leads the others that need it."""
+    jobs = []
+    for seed in asked.seeds:
+        run = folder_of(row, arch, seed, asked.scale, asked.out)
+        words = command(row, protocol, arch, asked.data, seed, asked.scale, run)
+        if "pretrain" in phases_of(row, arch, asked.data):
+            jobs.append(Job(words, run, protocol, leaders.get((arch, seed))))
+            leaders.setdefault((arch, seed), jobs[-1])
+        else:
+            jobs.append(Job(words, run, protocol))
+    return jobs
+
+
+def perform(job: Job) -> None:
+    """Do a job, as far as that has not been done."""
+    try:
+        job.wait()
+        _perform(job.words, job.run, job.protocol)
+    finally:
+        job.ended.set()
+
+
+def _perform(words: Sequence[str], run: Path, protocol: Protocol) -> None:
     log = run.parent / f"{run.name}.log"
     if not (run / "report.json").exists():
         apx(["run", "--resume", str(run)] if run.exists() else words, log)
     for attack, n in protocol.evaluations.items():
-        evaluate(run, attack, n, log)
+        evaluate(run, attack, n, protocol.evaluation_batch, log)
     print(f"done: {run.name}", flush=True)
-    return run
 
 
-def evaluate(run: Path, attack: str, n: int, log: Path) -> dict[str, Any]:
+def evaluate(run: Path, attack: str, n: int, batch_size: int, log: Path) -> dict[str, Any]:
     result = run.parent / f"{run.name}.{attack}.json"
     if not result.exists():
-        apx(["evaluate", str(run), "--attack", attack, "--n", str(n), "--out", str(result)], log)
+        words = ["evaluate", str(run), "--attack", attack, "--n", str(n), "--batch-size", str(batch_size)]
+        apx([*words, "--out", str(result)], log)
     document: dict[str, Any] = json.loads(result.read_text())
     return document
 
@@ -185,6 +251,19 @@ def _operations(reports: Sequence[Mapping[str, Any]]) -> str:
     return _mean([100 * one["flops_after"] / one["flops_before"] for one in shrunk if one])
 
 
+def work(jobs: Sequence[Job], at_a_time: int) -> None:
+    """Do the jobs: those that others wait for first, then those that wait for none."""
+    waited_for = {id(job.leader) for job in jobs}
+    order = sorted(jobs, key=lambda job: (id(job) not in waited_for, job.leader is not None))
+    with ThreadPoolExecutor(at_a_time) as pool:
+        try:
+            for ended in as_completed([pool.submit(perform, job) for job in order]):
+                ended.result()
+        except BaseException:  # what has begun goes on to its end, nothing else begins
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("protocol", choices=PROTOCOLS)
@@ -196,6 +275,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="times the epochs: the curve over budget")
     parser.add_argument("--attacks", choices=("pgd", "autoattack"), nargs="+", help="evaluations; both where absent")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one thread")
+    parser.add_argument("--show", action="store_true", help="print the table of what is finished, run nothing")
     asked = parser.parse_args()
     protocol = PROTOCOLS[asked.protocol]
     if asked.attacks is not None:
@@ -208,20 +288,14 @@ def main() -> None:
         for structure, (arch, rows) in tables.items()
         if structure in asked.structure
     }
-    finished: dict[tuple[str, str], list[Path]] = {}
-    plans = []
-    for structure, (arch, rows) in chosen.items():
-        for seed, row in itertools.product(asked.seeds, rows):
-            run = folder_of(row, arch, seed, asked.scale, asked.out)
-            plans.append((command(row, protocol, arch, asked.data, seed, asked.scale, run), run))
-            finished.setdefault((structure, row.name), []).append(run)
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        try:
-            for job in as_completed([pool.submit(perform, words, run, protocol) for words, run in plans]):
-                job.result()
-        except BaseException:  # what has begun goes on to its end, nothing else begins
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    leaders: dict[Any, Job] = {}
+    jobs = {
+        (structure, row.name): jobs_of(row, protocol, arch, asked, leaders)
+        for structure, (arch, rows) in chosen.items()
+        for row in rows
+    }
+    if not asked.show:
+        work(list(itertools.chain.from_iterable(jobs.values())), asked.jobs)
     for structure, (arch, rows) in chosen.items():
         brackets = "range over seeds" if len(asked.seeds) > 1 else "95 % Wilson interval"
         print(f"\n{arch}, {structure}, seeds {asked.seeds}, epochs x{asked.scale:g}; in brackets the {brackets}\n")
@@ -229,7 +303,9 @@ def main() -> None:
         print(f"| method | reported % | own % | FLOPs left % | clean | {attacks} | seconds |")
         print("|---" * (6 + len(protocol.evaluations)) + "|")
         for row in rows:
-            print(line(row, finished[structure, row.name], protocol))
+            runs = [job.run for job in jobs[structure, row.name] if job.done()]
+            if runs:
+                print(line(row, runs, protocol))
 
 
 if __name__ == "__main__":
