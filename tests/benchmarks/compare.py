@@ -7,7 +7,7 @@
 `digits` takes the quick preset on the bundled digits: resnet18 (single weights) and vgg16 (structured) of width 16, so
 that AutoAttack is affordable. `reduced` is the labelled CPU protocol for CIFAR-10 images: networks of width 16, PGD-3,
 ten epochs of pretraining and ten of finetuning, or twenty of a method that trains once; what is in between is its own.
-`gpu` is the same for a GPU and all training images: fifteen epochs and fifteen, or thirty, in batches of 128.
+`gpu` is the same for a GPU and all training images: fifteen epochs and fifteen, or thirty, in batches of 256.
 Structured rows ask for half of vgg16's filters or channels; the column of FLOPs left after physical removal shows how
 well that matches them.
 
@@ -98,7 +98,7 @@ PROTOCOLS = {
         {"pretrain": 15, "finetune": 15, "train": 15},
         3,
         {"pgd": 10_000, "autoattack": 1000},
-        batch_size=128,
+        batch_size=256,
         evaluation_batch=1000,
     ),
 }

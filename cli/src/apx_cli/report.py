@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from .output import console, table
+from .output import console, table, warn
 
 
 def print_report(report: Mapping[str, Any]) -> None:
@@ -25,24 +26,58 @@ def print_report(report: Mapping[str, Any]) -> None:
 
 def print_results(document: Mapping[str, Any]) -> None:
     """Print a results document, as `apx.evaluation.evaluate` returns it, for people."""
-    threat = document["threat"]
     rows = [
         ("target", str(document["target"])),
+        *([("attacked in its place", str(document["source"]))] if "source" in document else []),
         ("images", f"{document['n']} of {document['dataset']}, {document['split']} split"),
         ("clean accuracy", accuracy(document["clean_accuracy"])),
+        *_robustness(document),
     ]
-    if document["robust_accuracy"] is not None:
-        attack = f"{attack_name(document['attacks'])}, {threat['norm']} {fraction(threat['eps'])}"
-        rows.append((f"robust accuracy ({attack})", accuracy(document["robust_accuracy"])))
     if "sparsity" in document:
         rows.append(("reported sparsity", f"{document['sparsity']['reported']:.2%}"))
+    if document["precision"] != "fp32":
+        rows.append(("precision of the attacked copy", document["precision"]))
     rows.append(("seconds", f"{document['seconds']:.1f}"))
     console().print(table("", "value (95 % interval)", rows=rows))
+    if verdicts := document.get("sanity"):
+        marks = [("passed" if verdict["passed"] else "FAILED", verdict["verdict"]) for verdict in verdicts]
+        rows = [(verdict["name"], *mark) for verdict, mark in zip(verdicts, marks, strict=True)]
+        console().print(table("check against gradient masking", "", "what was seen", rows=rows))
+    for warning in document["warnings"]:
+        warn(warning["text"])
+
+
+def _robustness(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if document["robust_accuracy"] is None:
+        return []
+    threat, attacks = document["threat"], document["attacks"]
+    rows = [(f"robust accuracy ({_attacked(attacks, threat)})", accuracy(document["robust_accuracy"]))]
+    if len(attacks) > 1 and attacks[-1].get("robust_accuracy"):
+        rows.append((f"  by {attack_name(attacks[-1:])} alone", accuracy(attacks[-1]["robust_accuracy"])))
+    if distances := sorted(float(s["distance"]) for s in document["samples"] if s["distance"] is not None):
+        failed = distances.count(float("inf"))
+        found = f"{statistics.median(distances):.4g}" + (f", none found for {failed}" if failed else "")
+        rows.append((f"median distance ({threat['norm']})", found))
+    if part := document.get("minimum_norm"):
+        name = f"{part['attack'].upper()}, {part['threat']['norm']} {fraction(part['threat']['eps'])}"
+        rows.append((f"robust accuracy ({name}, {part['n']} images)", accuracy(part["robust_accuracy"])))
+        rows.append(("protocol", part["note"]))
+    return rows
+
+
+def _attacked(attacks: Sequence[Mapping[str, Any]], threat: Mapping[str, Any]) -> str:
+    name = attack_name(attacks)
+    bounded = any("eps" in attack["parameters"] for attack in attacks)
+    return f"{name}, {threat['norm']} {fraction(threat['eps'])}" if bounded else name
 
 
 def attack_name(attacks: Sequence[Mapping[str, Any]]) -> str:
-    """Return the name of what attacked: a single attack's own, AutoAttack where there were several."""
-    return str(attacks[0]["name"]).upper() if len(attacks) == 1 else "AutoAttack"
+    """Return the name of what attacked: a single attack's own, AutoAttack for its parts, with what came beside."""
+    names = [str(attack["name"]) for attack in attacks]
+    if len(names) == 1:
+        return names[0].upper()
+    beside = [name.upper() for name in names if name in ("ho-fmn", "fmn")]
+    return " and ".join(["AutoAttack+" if "apgd-dlr" in names else "AutoAttack", *beside])
 
 
 def accuracy(value: Mapping[str, float] | None) -> str:

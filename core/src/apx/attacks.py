@@ -1,4 +1,4 @@
-"""Gradient attacks in the Linf ball, for training and for a quick look; AutoAttack lives in `apx.evaluation`."""
+"""Gradient attacks in the Linf and L2 balls, for training and a quick look; AutoAttack lives in `apx.evaluation`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +10,15 @@ from torch.nn import functional
 
 BatchNormMode = Literal["eval", "train"]
 
+_TINY = 1e-12
 
-def project(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:
-    """Project `x_adv` to the Linf ball of radius `eps` round `x`, then to the image box [0, 1]."""
+
+def project(x_adv: Tensor, x: Tensor, eps: float, norm: str = "Linf") -> Tensor:
+    """Project `x_adv` to the Linf (or L2) ball of radius `eps` round `x`, then to the image box [0, 1]."""
+    if norm == "L2":
+        delta = (x_adv - x).flatten(1)
+        size = torch.linalg.vector_norm(delta, dim=1, keepdim=True).clamp_min(_TINY)
+        return torch.clamp(x + (delta * (eps / size).clamp_max(1.0)).view_as(x), 0.0, 1.0)
     return torch.clamp(torch.minimum(torch.maximum(x_adv, x - eps), x + eps), 0.0, 1.0)
 
 
@@ -46,6 +52,21 @@ def uniform_start(x: Tensor, eps: float, noise: Tensor) -> Tensor:
     return torch.clamp(x + eps * (2.0 * noise - 1.0), 0.0, 1.0)
 
 
+def random_start(x: Tensor, eps: float, noise: Tensor, norm: str) -> Tensor:
+    """Return a random point of the ball, clipped to [0, 1]: a start for PGD.
+
+    Args:
+        x: images [B, C, H, W].
+        eps: radius.
+        noise: of the shape of x; for Linf uniform in [0, 1), for L2 standard normal, whose direction is taken, on the
+            sphere, where nearly all of the ball's volume lies.
+        norm: Linf or L2.
+    """
+    if norm == "Linf":
+        return uniform_start(x, eps, noise)
+    return torch.clamp(x + eps * _ascent(noise, norm), 0.0, 1.0)
+
+
 def pgd(
     model: nn.Module,
     x: Tensor,
@@ -57,8 +78,9 @@ def pgd(
     start: Tensor | None = None,
     loss: Callable[[Tensor], Tensor] | None = None,
     mode: BatchNormMode = "eval",
+    norm: str = "Linf",
 ) -> Tensor:
-    """Projected gradient descent in the Linf ball (Madry et al., ICLR 2018).
+    """Projected gradient descent in the Linf or L2 ball (Madry et al., ICLR 2018).
 
     Args:
         model: maps images to logits; its parameters get no gradient and its mode is restored.
@@ -66,10 +88,11 @@ def pgd(
         y: labels, int64 [B].
         eps: radius in pixel units of [0, 1].
         alpha: step size.
-        steps: number of sign-gradient steps; 0 returns the projected start.
+        steps: number of steps along the gradient's sign (L2: its direction); 0 returns the projected start.
         start: first iterate; `x` itself where None. It is used as it is (TRADES starts unclipped).
         loss: what is ascended, logits [B, classes] -> scalar; summed cross-entropy against `y` where None.
         mode: batch-norm mode while the attack is crafted.
+        norm: Linf or L2.
 
     Returns:
         x_adv, detached, shape of `x`, within `eps` of `x` and in [0, 1].
@@ -82,8 +105,16 @@ def pgd(
             with torch.enable_grad():
                 value = objective(model(x_adv).float())
             (gradient,) = torch.autograd.grad(value, x_adv)
-            x_adv = project(x_adv.detach() + alpha * gradient.sign(), x, eps)
-    return project(x_adv, x, eps)
+            x_adv = project(x_adv.detach() + alpha * _ascent(gradient, norm), x, eps, norm)
+    return project(x_adv, x, eps, norm)
+
+
+def _ascent(gradient: Tensor, norm: str) -> Tensor:
+    """Return the direction of steepest ascent of length 1 in the norm."""
+    if norm == "Linf":
+        return gradient.sign()
+    size = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp_min(_TINY)
+    return gradient / size.view(-1, *[1] * (gradient.dim() - 1))
 
 
 def clean(model: nn.Module, x: Tensor, y: Tensor, *, eps: float) -> Tensor:

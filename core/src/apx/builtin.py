@@ -56,7 +56,6 @@ def apx_attacks() -> dict[str, Callable[..., Tensor]]:
 
     By these names `evaluate` takes ways of its own, with more in the results document; the functions do the same.
     """
-    from .attacks import clean, fgsm, pgd
-    from .evaluation.autoattack import autoattack
+    from .evaluation.catalogue import ATTACKS, as_function
 
-    return {"autoattack": autoattack, "clean": clean, "fgsm": fgsm, "pgd": pgd}
+    return {name: as_function(name) for name in ATTACKS}

@@ -58,13 +58,16 @@ def open_target(path: Path, given: Made | None = None) -> Opened:
     """Open a run directory, or a checkpoint whose architecture and data are recorded in it or `given`.
 
     Args:
-        path: a run directory, its `model.safetensors`, or any safetensors or PyTorch file of weights.
+        path: a run directory, its `model.safetensors`, any safetensors or PyTorch file of weights, or
+            `py:module:factory`, which makes the network with its weights.
         given: what the user says; it wins over what is recorded.
 
     Raises:
         UserError: there is no such thing, the run has not ended, the file does not say how the network was made,
             or its tensors do not fit.
     """
+    if str(path).startswith("py:"):
+        return _made_by_factory(str(path), given or Made())
     run = _run_of(path)
     weights = run.path / WEIGHTS if run is not None else path
     if run is not None and not weights.is_file():
@@ -76,25 +79,42 @@ def open_target(path: Path, given: Made | None = None) -> Opened:
     return _open(weights, made, run, metadata)
 
 
-def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[str, str]) -> Opened:
-    import torch
-
-    from .architectures import build
+def _made_by_factory(name: str, given: Made) -> Opened:
     from .datasets import load_dataset
-    from .export import load_into
     from .masks import reported_sparsity
-    from .memory_format import set_memory_format
 
-    data = load_dataset(_known(made.dataset, "dataset", weights), made.data_dir)
+    if given.dataset is None:
+        raise UserError(f"{name} does not say for which data it was made: give --dataset")
+    data, made = load_dataset(given.dataset, given.data_dir), replace(given, arch=name)
+    module = _built(name, data, made)
+    facts = {"target": name, "method": None, "arch": name, "dataset": made.dataset, "selected_on": None}
+    return Opened(module.eval(), data, made, {**facts, "sparsity": {"reported": reported_sparsity(module)}})
+
+
+def _built(arch: str, data: Dataset, made: Made) -> nn.Module:
+    from .architectures import build
+
     channels, height, _ = data.image_shape
-    module = build(
-        _known(made.arch, "arch", weights),
+    return build(
+        arch,
         num_classes=data.num_classes,
         in_channels=channels,
         image_size=height,
         width=made.width,
         normalisation=data.normalisation if made.normalise else None,
     )
+
+
+def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[str, str]) -> Opened:
+    import torch
+
+    from .datasets import load_dataset
+    from .export import load_into
+    from .masks import reported_sparsity
+    from .memory_format import set_memory_format
+
+    data = load_dataset(_known(made.dataset, "dataset", weights), made.data_dir)
+    module = _built(_known(made.arch, "arch", weights), data, made)
     load_into(module, weights)
     facts = {
         "target": str(run.path if run is not None else weights),

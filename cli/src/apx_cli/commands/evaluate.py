@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..options import Radius
+from apx.errors import UserError
+
+from ..options import Assignment, Radius
 from ..output import json_option, print_json
+from ..progress import evaluation_progress
+
+if TYPE_CHECKING:
+    from apx.target import Opened
+
+NORMS = ("Linf", "L2", "L1", "L0")
 
 
 def made_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,68 +32,148 @@ def made_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _attack_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--source", type=click.Path(path_type=Path), metavar="TARGET", help="Attack this one, test TARGET."
+        ),
+        click.option("--norm", type=click.Choice(NORMS, case_sensitive=False), default="Linf", show_default=True),
+        click.option("--eps", type=Radius(), help="Radius, 8/255 or a decimal; the data set's threat by default."),
+        click.option(
+            "--set",
+            "assignments",
+            type=Assignment(),
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A parameter of the attack, as restarts=5.",
+        ),
+        click.option("--steps", type=int, help="Steps of an attack that takes them; 20 for pgd by default."),
+        click.option(
+            "--attack",
+            metavar="NAME",
+            help="A single attack in place of a protocol: clean, fgsm, pgd, cw, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, "
+            "square, autoattack, autoattack-plus, fmn, ho-fmn, shift, occlusion, or what a plugin offers.",
+        ),
+        click.option(
+            "--protocol",
+            metavar="NAME",
+            help="quick (PGD-20, the default), standard (AutoAttack), plus, curve, sanity, full, benchmark2024.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 @click.command(name="evaluate")
-@click.argument("target", metavar="RUN_OR_CHECKPOINT", type=click.Path(path_type=Path))
-@click.option(
-    "--attack",
-    metavar="NAME",
-    default="pgd",
-    show_default=True,
-    help="clean, fgsm, pgd, autoattack (the standard version), or what a plugin offers.",
-)
-@click.option("--eps", type=Radius(), help="Linf radius, 8/255 or a decimal; the data set's threat by default.")
+@click.argument("target", type=click.Path(path_type=Path))
+@_attack_options
 @click.option("--n", type=click.IntRange(min=1), metavar="INTEGER", help="Number of test images; all by default.")
-@click.option("--steps", type=int, default=20, show_default=True, help="Steps of PGD, or of a plugin's attack.")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="Images per pass.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random starts.")
 @click.option("--device", metavar="auto|cpu|cuda", default="auto", show_default=True, help="Where to compute.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the attacked copy; verdicts are always in float32.",
+)
+@click.option("--no-prepare", is_flag=True, help="Attack the network as it is, not its faster copy.")
 @made_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Also write the results document here.")
 @json_option
 def command(
     target: Path,
-    attack: str,
+    attack: str | None,
+    protocol: str | None,
+    assignments: tuple[tuple[str, Any], ...],
+    source: Path | None,
     eps: float | None,
     n: int | None,
-    steps: int,
-    batch_size: int,
-    seed: int,
     device: str,
+    no_prepare: bool,
     out: Path | None,
     as_json: bool,
-    **made: Any,
+    **asked: Any,
 ) -> None:
-    """Attack a network on the test set: a run directory, or a file of weights.
+    """Attack a network on the test set: TARGET is a run directory, a file of weights, or py:module:factory.
 
-    --json prints the results document, with what happened to each image.
+    An evaluation that was killed goes on where it was when the same command is given again. --json prints the results
+    document, with what happened to each image.
 
     \b
     Example:
-      apx evaluate runs/hydra-resnet18-digits-20261120-101500 --attack autoattack --n 200
-      apx evaluate model.safetensors --arch resnet18 --dataset cifar10 --eps 8/255
+      apx evaluate runs/hydra-resnet18-digits-20261120-101500 --protocol standard --n 200
+      apx evaluate model.safetensors --arch resnet18 --dataset cifar10 --attack pgd --set restarts=5 --eps 8/255
     """
-    from apx.evaluation import ATTACKS, attack_named, evaluate
+    from apx.evaluation import Journal, attacks_of, evaluate
     from apx.run.request import choose_device
-    from apx.target import Made, open_target
+    from apx.target import Made
 
-    attack = attack.lower() if attack.lower() in ATTACKS else attack
-    attack_named(attack)  # a name that is none is told before anything is loaded
-    where = choose_device(device)
-    opened = open_target(target, Made(**made))
+    attack, protocol, parameters = _chosen(attack, protocol, asked.pop("steps"), dict(assignments))
+    attacks_of(attack, protocol, parameters)  # a name that is none is told before anything is loaded
+    _check_out(out)
+    where, journal = choose_device(device), Journal.at_home()
+    made = Made(**{name: asked.pop(name) for name in ("arch", "dataset", "width", "data_dir")})
+    opened, other = _open(target, source, made)
     document = evaluate(
         opened.module.to(where),
         opened.data.test,
         attack=attack,
+        protocol=protocol,
+        parameters=parameters,
         eps=opened.data.threat_eps if eps is None else eps,
-        steps=steps,
         n=n,
-        batch_size=batch_size,
         device=where,
-        seed=seed,
-        target=opened.facts,
-        progress=_progress(),
+        prepare=not no_prepare,
+        source=None if other is None else other.module,
+        tuning=opened.data.val,
+        classes=opened.data.num_classes,
+        target={**opened.facts, **({"source": str(source)} if source is not None else {})},
+        progress=evaluation_progress(len(opened.data.test) if n is None else n),
+        journal=journal,
+        **asked,
     )
     _show(document, out, as_json)
+    journal.discard()
+
+
+def _chosen(
+    attack: str | None, protocol: str | None, steps: int | None, parameters: dict[str, Any]
+) -> tuple[str | None, str | None, dict[str, Any]]:
+    """Return attack, protocol and the attack's parameters; PGD-20 where nothing is asked for."""
+    if attack is not None and protocol is not None:
+        raise UserError(f"--attack {attack} and --protocol {protocol} exclude each other: give one")
+    parameters = parameters if steps is None else {"steps": steps, **parameters}
+    if attack is None and protocol is None:
+        return ("pgd", None, parameters) if parameters else (None, "quick", {})
+    from apx.evaluation import ATTACKS, PROTOCOLS
+
+    if attack is not None and attack.lower() in ATTACKS:
+        attack = attack.lower()
+    if protocol is not None and protocol.lower() in PROTOCOLS:
+        protocol = protocol.lower()
+    return attack, protocol, parameters
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"there is no folder {out.parent} for {out.name}: make it, or choose another --out")
+
+
+def _open(target: Path, source: Path | None, made: Any) -> tuple[Opened, Opened | None]:
+    from apx.target import Made, open_target
+
+    opened = open_target(target, made)
+    if source is None:
+        return opened, None
+    other = open_target(source, Made(dataset=opened.made.dataset, data_dir=made.data_dir))  # a network of its own
+    if other.data.num_classes != opened.data.num_classes or other.data.image_shape != opened.data.image_shape:
+        raise UserError(
+            f"{source} was made for {other.data.name}, {target} for {opened.data.name}: a transfer attack needs two "
+            "networks for the same images and classes"
+        )
+    return opened, other
 
 
 def _show(document: dict[str, Any], out: Path | None, as_json: bool) -> None:
@@ -99,18 +186,3 @@ def _show(document: dict[str, Any], out: Path | None, as_json: bool) -> None:
     if out is not None:
         atomic_write(out, (json.dumps(document, indent=2) + "\n").encode())
     print_json(document) if as_json else print_results(document)
-
-
-def _progress() -> Callable[[int, int, int], None]:
-    """Return a counter line on a terminal, and a plain line each tenth of the work elsewhere; both on stderr."""
-    live, told = sys.stderr.isatty(), [0]
-
-    def report(done: int, total: int, robust: int) -> None:
-        share = 10 * done // total
-        if live:
-            click.echo(f"\r{done / total:6.1%}, {robust} images still robust ", err=True, nl=done >= total)
-        elif share > told[0]:
-            told[0] = share
-            click.echo(f"{share}0 %, {robust} images still robust", err=True)
-
-    return report

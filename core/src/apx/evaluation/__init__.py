@@ -1,8 +1,9 @@
-"""One fair evaluation for every model: clean, FGSM, PGD, AutoAttack or a plugin's attack, sample by sample."""
+"""One fair evaluation for every model: by a protocol or by single attacks, sample by sample."""
 
+from .catalogue import ATTACKS, PROTOCOLS, attacks_of
 from .document import Target
 from .interval import wilson
-from .offered import ATTACKS, attack_named
+from .journal import Journal
 from .protocol import evaluate
 
-__all__ = ["ATTACKS", "Target", "attack_named", "evaluate", "wilson"]
+__all__ = ["ATTACKS", "PROTOCOLS", "Journal", "Target", "attacks_of", "evaluate", "wilson"]

@@ -1,145 +1,236 @@
-"""AutoAttack (Croce & Hein, ICML 2020) through `pyautoattack`, one attack and one batch at a time.
+"""AutoAttack (Croce & Hein, ICML 2020) through `pyautoattack`, one of its attacks and one batch at a time.
 
-The package's own loop does not tell which attack broke a sample, and its resume is broken. Here every call
-gets a fresh `AutoAttack` object, the seed, and a batch of samples that are still robust; what counts is our
-prediction on the images that come back. With the same seed and batch size the images are those of the package's
-`run_standard_evaluation`, which seeds each call alike.
+The package's own loop does not tell which attack broke a sample, and its resume is broken. Here every batch gets a
+fresh `AutoAttack` object, the seed, and samples that are still robust; what counts is our prediction on the images
+that come back. With the same seed and batch size these are those of the package's `run_standard_evaluation`, which
+seeds each call alike.
 """
 
 import logging
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
-from ..attacks import frozen
 from ..errors import UserError
-from .network import Logits
-from .outcome import Attempt
+from .attack import Attack, Crafted, Setting
 from .progress import Work
 from .samples import Batch
+from .threat import Threat
 
-STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
-"""The attacks of the standard version, in their order."""
-
-_TARGETS = 9  # the standard version's; fewer where the model has fewer classes
-_STEPS = 100
-_QUERIES = 5000
+_LOGITS = 4
+"""The targeted DLR loss divides by the third and fourth largest logit."""
 
 
-def work(classes: int) -> dict[str, Work]:
-    """Return the work of each attack; samples that fall early need less."""
-    targets = _target_classes(classes)
-    return {
-        "apgd-ce": Work(passes=_STEPS + 3, weight=3),
-        "apgd-t": Work(passes=targets * (_STEPS + 2) + 2, weight=3),
-        "fab-t": Work(passes=targets * (2 * _STEPS + 3) + 2, weight=2),  # every other pass has a backward
-        "square": Work(passes=_QUERIES + 2, weight=1),
-    }
+class Part(Attack):
+    """One attack of AutoAttack, on its own."""
 
+    norms = ("Linf", "L2")
+    label: ClassVar[str]
 
-def check_classes(classes: int) -> None:
-    """Refuse a model that AutoAttack cannot attack.
+    @property
+    def name(self) -> str:
+        """The package's name of the attack."""
+        return self.label
 
-    Raises:
-        UserError: fewer than 4 classes; the targeted DLR loss divides by the third and fourth largest logit.
-    """
-    if classes < 4:
-        raise UserError(
-            "AutoAttack needs at least 4 classes (its targeted DLR loss ranks four logits), "
-            f"the model has {classes}: use attack pgd"
+    def craft(self, setting: Setting, batch: Batch) -> Crafted:
+        """Attack one batch; the clean image comes back where nothing was found."""
+        from pyautoattack import AutoAttack
+
+        threat = setting.threat
+        suite = AutoAttack(
+            setting.network,
+            version="custom",
+            attacks=[self.label],
+            norm=threat.norm,
+            eps=threat.eps,
+            seed=setting.seed,
+            device=batch.x.device,
         )
+        with torch.no_grad(), _heard() as heard:  # the attacks enable gradients where they take them
+            x_adv: Tensor = self.chosen(suite, setting).perturb(batch.x.clone(), batch.y.clone())
+        return Crafted(x_adv.detach(), heard=tuple(heard))
+
+    @abstractmethod
+    def chosen(self, suite: Any, setting: Setting) -> Any:
+        """Return the attack's object out of the package's `AutoAttack`, set up."""
 
 
-def run_autoattack(attempt: Attempt, classes: int) -> None:
-    """Run the standard version; only samples that are still robust go on to the next attack."""
-    check_classes(classes)
-    costs = work(classes)
-    with _collected_warnings() as heard:
-        for name in STANDARD:
-            attempt.outcome.attacks.append({"name": name, "parameters": _parameters(attempt, name, classes)})
-            rows = attempt.outcome.robust.nonzero()[:, 0]
-            attempt.meter.skip(len(attempt.samples) - len(rows), costs[name])
-            for batch in attempt.samples.batches(rows, attempt.batch_size, attempt.device):
-                attempt.meter.start(len(batch.rows), costs[name])
-                attempt.judge(name, batch, perturb(attempt, name, batch, classes))
-                attempt.meter.finish()
-    attempt.outcome.warnings += heard
+class APGDCE(Part):
+    """Auto-PGD on cross-entropy."""
+
+    label = "apgd-ce"
+
+    steps: int = Field(100, ge=10)
+    restarts: int = Field(1, ge=1)
+
+    def work(self, classes: int) -> Work:
+        """Each restart meets only what is still robust; the most is all of them."""
+        return Work(passes=self.restarts * (self.steps + 1) + 2, weight=3)
+
+    def chosen(self, suite: Any, setting: Setting) -> Any:
+        """APGD with the loss CE."""
+        return _apgd(suite, "ce", self.steps, self.restarts)
 
 
-def perturb(attempt: Attempt, name: str, batch: Batch, classes: int) -> Tensor:
-    """Return what one attack makes of one batch, [B, C, H, W]: the clean image where it found nothing."""
-    suite = _suite(attempt.network, eps=attempt.eps, seed=attempt.seed, device=attempt.device, classes=classes)
-    with torch.no_grad():  # the attacks enable gradients where they take them
-        return suite[name].perturb(batch.x.clone(), batch.y.clone()).detach()
+class APGDDLR(APGDCE):
+    """Auto-PGD on the difference-of-logits ratio."""
+
+    label = "apgd-dlr"
+
+    def check(self, threat: Threat, classes: int) -> None:
+        """Refuse a model with fewer than 3 classes.
+
+        Raises:
+            UserError: the loss ranks three logits.
+        """
+        super().check(threat, classes)
+        if classes < 3:
+            raise UserError(f"apgd-dlr ranks three logits, the model has {classes}: use apgd-ce")
+
+    def chosen(self, suite: Any, setting: Setting) -> Any:
+        """APGD with the loss DLR."""
+        return _apgd(suite, "dlr", self.steps, self.restarts)
 
 
-@torch.no_grad()
-def autoattack(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, seed: int = 0) -> Tensor:
-    """Return x_adv of the standard version as one attack, by the contract of the hook `apx_attacks`.
+class APGDT(Part):
+    """Targeted Auto-PGD: the targeted DLR towards the likeliest other classes, one after another."""
 
-    Each of the four attacks meets the images that the earlier ones left robust. `evaluate` does not go this way, since
-    it tells which attack broke which image.
+    label = "apgd-t"
 
-    Args:
-        model: maps images to logits [B, classes]; parameters, mode and the global random state are restored.
-        x: images, float [B, C, H, W] in [0, 1].
-        y: labels, int64 [B].
-        eps: Linf radius.
-        seed: seed of all random starts.
+    steps: int = Field(100, ge=10)
+    targets: int = Field(9, ge=1, description="classes aimed at; fewer where the model has fewer")
 
-    Raises:
-        UserError: fewer than 4 classes.
-    """
-    x_adv = x.clone()
-    with frozen(model), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
-        network = Logits(model).eval()
-        classes = network(x[:1]).shape[1]
-        check_classes(classes)
-        for name in STANDARD:
-            left = (network(x_adv).argmax(dim=1) == y).nonzero()[:, 0]
-            if len(left):
-                suite = _suite(network, eps=eps, seed=seed, device=x.device, classes=classes)
-                x_adv[left] = suite[name].perturb(x[left], y[left])
-    return x_adv
+    def work(self, classes: int) -> Work:
+        """A run for each target."""
+        return Work(passes=_targets(self.targets, classes) * (self.steps + 2) + 2, weight=3)
 
+    def check(self, threat: Threat, classes: int) -> None:
+        """Refuse a model with fewer than 4 classes.
 
-def _suite(network: Logits, *, eps: float, seed: int, device: torch.device, classes: int) -> dict[str, Any]:
-    """Return the attacks of the standard version, made afresh and set up for `classes`."""
-    from pyautoattack import AutoAttack
+        Raises:
+            UserError: the loss ranks four logits.
+        """
+        super().check(threat, classes)
+        if classes < _LOGITS:
+            raise UserError(
+                "AutoAttack needs at least 4 classes (its targeted DLR loss ranks four logits), "
+                f"the model has {classes}: use attack pgd"
+            )
 
-    suite = AutoAttack(network, version="standard", norm="Linf", eps=eps, seed=seed, device=device)
-    targets = _target_classes(classes)
-    suite.apgd.loss = "ce"
-    suite.apgd_targeted.n_target_classes = targets
-    suite.fab.targeted, suite.fab.n_target_classes = True, targets
-    return {"apgd-ce": suite.apgd, "apgd-t": suite.apgd_targeted, "fab-t": suite.fab, "square": suite.square}
+    def chosen(self, suite: Any, setting: Setting) -> Any:
+        """The targeted APGD."""
+        attack = suite.apgd_targeted
+        _set_steps(attack, self.steps)
+        attack.n_target_classes = _targets(self.targets, setting.classes)
+        return attack
+
+    def record(self, setting: Setting) -> dict[str, Any]:
+        """Return the parameters, the targets as many as there are."""
+        return {**super().record(setting), "targets": _targets(self.targets, setting.classes)}
 
 
-def _target_classes(classes: int) -> int:
-    return min(_TARGETS, classes - 1)
+class FAB(Part):
+    """Fast adaptive boundary attack (Croce & Hein, ICML 2020)."""
+
+    label = "fab"
+
+    steps: int = Field(100, ge=1)
+    restarts: int = Field(1, ge=1)
+
+    def work(self, classes: int) -> Work:
+        """Every step goes through the network twice, with a gradient for each class; the most is all restarts."""
+        return Work(passes=self.restarts * (self.steps * (classes + 1) + 3) + 2, weight=2)
+
+    def chosen(self, suite: Any, setting: Setting) -> Any:
+        """FAB, untargeted."""
+        attack = suite.fab
+        attack.targeted, attack.n_restarts, attack.n_iter = False, self.restarts, self.steps
+        return attack
 
 
-def _parameters(attempt: Attempt, name: str, classes: int) -> dict[str, Any]:
-    common = {"version": "standard", "eps": attempt.eps, "restarts": 1}
-    if name == "square":
-        return {**common, "queries": _QUERIES, "p_init": 0.8}
-    targets = {} if name == "apgd-ce" else {"target_classes": _target_classes(classes)}
-    return {**common, "steps": _STEPS, **targets}
+class FABT(Part):
+    """FAB aimed at the likeliest other classes, one after another."""
+
+    label = "fab-t"
+
+    steps: int = Field(100, ge=1)
+    targets: int = Field(9, ge=1, description="classes aimed at; fewer where the model has fewer")
+
+    def work(self, classes: int) -> Work:
+        """Two passes for each step and target, one of them with a gradient."""
+        return Work(passes=_targets(self.targets, classes) * (2 * self.steps + 3) + 2, weight=2)
+
+    def chosen(self, suite: Any, setting: Setting) -> Any:
+        """FAB, targeted, one restart."""
+        attack = suite.fab
+        attack.targeted, attack.n_restarts, attack.n_iter = True, 1, self.steps
+        attack.n_target_classes = _targets(self.targets, setting.classes)
+        return attack
+
+    def record(self, setting: Setting) -> dict[str, Any]:
+        """Return the parameters, the targets as many as there are."""
+        return {**super().record(setting), "targets": _targets(self.targets, setting.classes)}
+
+
+class Square(Part):
+    """The black-box Square attack (Andriushchenko et al., ECCV 2020)."""
+
+    label = "square"
+
+    queries: int = Field(5000, ge=1)
+    p_init: float = Field(0.8, gt=0, le=1)
+
+    def work(self, classes: int) -> Work:
+        """A pass for each query."""
+        return Work(passes=self.queries + 2, weight=1)
+
+    def chosen(self, suite: Any, setting: Setting) -> Any:
+        """Square."""
+        attack = suite.square
+        attack.n_queries, attack.p_init = self.queries, self.p_init
+        return attack
+
+
+STANDARD: tuple[Part, ...] = (APGDCE(), APGDT(), FABT(), Square())
+"""AutoAttack's standard version, in its order."""
+
+PLUS: tuple[Part, ...] = (APGDCE(restarts=5), APGDDLR(restarts=5), FAB(restarts=5), Square(), APGDT(), FABT())
+"""AutoAttack's version `plus`, the list of "Samples on thin ice" (Piras et al., ICMLC 2023), in its order."""
+
+
+def _apgd(suite: Any, loss: str, steps: int, restarts: int) -> Any:
+    attack = suite.apgd
+    attack.loss, attack.n_restarts = loss, restarts
+    _set_steps(attack, steps)
+    return attack
+
+
+def _set_steps(attack: Any, steps: int) -> None:
+    """Set the iterations of an APGD and the checkpoints derived from them, as its constructor does."""
+    attack.n_iter = attack.n_iter_orig = steps
+    attack.n_iter_2, attack.n_iter_min = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1)
+    attack.size_decr = max(int(0.03 * steps), 1)
+
+
+def _targets(wanted: int, classes: int) -> int:
+    return min(wanted, classes - 1)
 
 
 @contextmanager
-def _collected_warnings() -> Iterator[list[str]]:
-    """Catch what the package warns of (zero gradients), once, in place of lines on the terminal."""
+def _heard() -> Iterator[list[str]]:
+    """Catch what the package warns of (zero gradients), as the name of a warning, in place of lines on the terminal."""
     logger = logging.getLogger("auto-attack")
     heard: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if "zero gradient" in record.getMessage() and not heard:
-                heard.append("AutoAttack met points with zero gradient: the result may be too optimistic")
+                heard.append("zero-gradient")
 
     collector, propagate = Collector(logging.WARNING), logger.propagate
     logger.addHandler(collector)

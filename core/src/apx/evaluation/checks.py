@@ -1,43 +1,33 @@
-"""What makes an evaluation doubtful, said in the document's `warnings`."""
+"""What makes an evaluation doubtful: outputs and gradients that mislead gradient attacks."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from .network import Logits
-from .samples import Batch, Samples
+from .samples import Batch
+from .warning import Warnings
 
 
-def sample_warnings(samples: Samples) -> list[str]:
-    """Warn of a partial evaluation."""
-    if samples.complete:
-        return []
-    return [f"evaluated on {len(samples)} samples, fewer than the split has: read the interval"]
-
-
-def network_warnings(network: Logits, batch: Batch, logits: Tensor) -> list[str]:
-    """Warn of outputs and gradients that mislead gradient attacks; two more passes over one batch.
+def check_network(warnings: Warnings, network: Logits, batch: Batch, logits: Tensor) -> None:
+    """Warn of what misleads gradient attacks; two more passes over one batch.
 
     Args:
+        warnings: what is added to.
         network: the network, ready for attack.
         batch: the first batch.
         logits: what the network said about it, [B, classes].
     """
-    warnings = []
     with torch.no_grad():
         again = network(batch.x)
     if not torch.allclose(again, logits, rtol=1e-3, atol=1e-4):
-        warnings.append("the model is randomised (two passes differ): the result is too optimistic")
+        warnings.add("randomised")
     if _are_probabilities(logits):
-        warnings.append("the model returns probabilities, not logits: the result is too optimistic")
+        warnings.add("probabilities")
     if logits.shape[1] < 4:
-        warnings.append(f"the model has {logits.shape[1]} classes: AutoAttack needs at least 4")
-    without = _without_gradient(network, batch, logits)
-    if without:
-        warnings.append(
-            f"{without} of the first {len(batch.y)} samples have a zero gradient: gradient attacks are blind"
-        )
-    return warnings
+        warnings.add("few-classes", logits.shape[1])
+    if without := _without_gradient(network, batch, logits):
+        warnings.add("zero-gradient", without)
 
 
 def _are_probabilities(logits: Tensor) -> bool:

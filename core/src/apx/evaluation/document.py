@@ -1,33 +1,56 @@
 """The results document of one evaluation; its schema is `results` of apx_taxonomy."""
 
+import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypedDict
 
 import torch
 
+from .attempt import Attempt
 from .interval import wilson
-from .outcome import Attempt
+from .threat import Threat
 
 
 class Target(TypedDict, total=False):
-    """What the caller knows about the evaluated model and that the document repeats."""
+    """What the caller knows about the evaluated model and that the document repeats; `source` of a transfer attack."""
 
     target: str
     method: str | None
     arch: str | None
     dataset: str
+    source: str
     split: Literal["train", "val", "test"]
     selected_on: Literal["val", "test", "none"] | None
     sparsity: Mapping[str, Any]
 
 
-def build(attempt: Attempt, target: Target | Mapping[str, Any], *, default_name: str, seconds: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Circumstances:
+    """How an evaluation was made, beside its attempt."""
+
+    protocol: str
+    threat: Threat
+    precision: str
+    prepared: Sequence[str] | None
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the document that not every evaluation has: `source`, `sanity`, `minimum_norm`."""
+
+
+def build(
+    attempt: Attempt,
+    how: Circumstances,
+    target: Target | Mapping[str, Any],
+    *,
+    default_name: str,
+    seconds: float,
+) -> dict[str, Any]:
     """Return the document of a finished attempt; JSON types only."""
     outcome, n = attempt.outcome, len(attempt.samples)
-    attacked = bool(outcome.attacks)
+    attacked = any(attack["name"] != "clean" for attack in outcome.attacks)
     document: dict[str, Any] = {
         "schema_version": "1",
         "target": target.get("target", default_name),
@@ -35,23 +58,26 @@ def build(attempt: Attempt, target: Target | Mapping[str, Any], *, default_name:
         "arch": target.get("arch"),
         "dataset": target.get("dataset", "custom"),
         "split": target.get("split", "test"),
-        "threat": {"norm": "Linf", "eps": attempt.eps},
-        "protocol": "apx",
-        "attacks": _attacks(attempt),
+        "threat": {"norm": how.threat.norm, "eps": how.threat.eps},
+        "protocol": how.protocol,
+        "attacks": _attacks(attempt) if attacked else [],
         "n": n,
         "clean_accuracy": accuracy(int(outcome.correct.sum()), n),
         "robust_accuracy": accuracy(int(outcome.robust.sum()), n) if attacked else None,
-        "seed": attempt.seed,
-        "versions": {**_versions(), **outcome.providers},
-        "device": _device_name(attempt.device),
+        "seed": attempt.setting.seed,
+        "versions": {**versions(), **outcome.providers},
+        "device": device_name(attempt.device),
         "threads": torch.get_num_threads(),
         "batch_size": attempt.batch_size,
+        "precision": how.precision,
+        "prepared": None if how.prepared is None else list(how.prepared),
         "selected_on": target.get("selected_on"),
-        "warnings": outcome.warnings,
+        "warnings": outcome.warnings.records(),
         "samples": _samples(attempt),
         "seconds": round(seconds, 3),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    document |= how.parts
     if "sparsity" in target:
         document["sparsity"] = dict(target["sparsity"])
     return document
@@ -64,12 +90,14 @@ def accuracy(count: int, n: int) -> dict[str, Any]:
 
 
 def _attacks(attempt: Attempt) -> list[dict[str, Any]]:
-    """Only the first attack meets every correct sample, so only it has an accuracy of its own."""
+    """Only an attack that meets every correct sample has an accuracy of its own: the first, and a minimum-norm one."""
     outcome, n = attempt.outcome, len(attempt.samples)
     attacks = [dict(attack) for attack in outcome.attacks]
-    if attacks:
-        broken = outcome.broken_by.count(attacks[0]["name"])
-        attacks[0]["robust_accuracy"] = accuracy(int(outcome.correct.sum()) - broken, n)
+    broken = outcome.broken_by.count(attacks[0]["name"])
+    attacks[0]["robust_accuracy"] = accuracy(int(outcome.correct.sum()) - broken, n)
+    if outcome.measured:
+        beyond = outcome.distances > attempt.setting.threat.eps
+        attacks[-1]["robust_accuracy"] = accuracy(int(beyond.sum()), n)
     return attacks
 
 
@@ -81,21 +109,30 @@ def _samples(attempt: Attempt) -> list[dict[str, Any]]:
         outcome.predictions.tolist(),
         outcome.robust.tolist(),
         outcome.broken_by,
+        [_distance(value) for value in outcome.distances.tolist()],
         strict=True,
     )
-    keys = ("index", "label", "prediction", "robust", "broken_by")
-    return [{**dict(zip(keys, column, strict=True)), "distance": None} for column in columns]
+    keys = ("index", "label", "prediction", "robust", "broken_by", "distance")
+    return [dict(zip(keys, column, strict=True)) for column in columns]
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def _distance(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return "inf" if math.isinf(value) else value
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes the result."""
+    found = {"python": platform.python_version()}
     for name in ("apx-core", "torch", "pyautoattack"):
         try:
-            versions[name] = version(name)
+            found[name] = version(name)
         except PackageNotFoundError:  # run from a source tree that is not installed
-            versions[name] = "unknown"
-    return versions
+            found[name] = "unknown"
+    return found
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return what the document calls the device."""
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

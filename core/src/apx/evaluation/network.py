@@ -57,10 +57,19 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"the model returned {shape}, it must return logits of shape [batch, classes]")
-    if not bool(torch.isfinite(logits).all()):
-        raise UserError("the model returned NaN or infinite logits: its weights or normalisation are broken")
+    check_finite(logits)
     if int(labels.max()) >= logits.shape[1]:
         raise UserError(
             f"label {int(labels.max())} does not fit a model with {logits.shape[1]} classes (0 to "
             f"{logits.shape[1] - 1})"
         )
+
+
+def check_finite(logits: Tensor) -> None:
+    """Refuse logits that compare with nothing.
+
+    Raises:
+        UserError: some are NaN or infinite.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise UserError("the model returned NaN or infinite logits: its weights or normalisation are broken")

@@ -1,7 +1,7 @@
 """The samples of an evaluation, drawn from a split or from the user's own loader."""
 
 from collections.abc import Iterable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -39,12 +39,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Samples:
-    """What is evaluated, on the CPU: images (uint8, or float in [0, 1]), labels, indices in the split."""
+    """What is evaluated, on the CPU: images (uint8, or float in [0, 1]), labels, indices in the split.
+
+    `clipped` counts the values that a loader's float images had outside [0, 1].
+    """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     complete: bool
+    clipped: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,16 +66,51 @@ def draw(source: Source, n: int | None) -> Samples:
 
     A split gives the first `n` of a permutation that depends on the split's size alone: every model and every
     seed meets the same samples, a smaller `n` is contained in a larger one, and an order by class does no
-    harm. A loader is read in its own order, and only as far as needed.
+    harm. A loader is read in its own order, and only as far as needed; values outside [0, 1] are clipped and
+    counted.
 
     Raises:
-        UserError: no samples, fewer than `n`, images outside [0, 1], or labels that are not class numbers.
+        UserError: no samples, fewer than `n`, images that are NaN, or labels that are not class numbers.
     """
     if n is not None and n < 1:
         raise UserError(f"cannot evaluate on {n} samples: n must be at least 1")
     samples = _from_split(source, n) if isinstance(source, ImageSplit) else _from_loader(source, n)
-    _check(samples)
-    return samples
+    return _checked(samples)
+
+
+def pick(split: ImageSplit, rows: range) -> Samples:
+    """Take the samples at these positions of a split.
+
+    Raises:
+        UserError: the split is smaller.
+    """
+    if rows.stop > len(split.labels):
+        raise UserError(f"the samples {rows.start} to {rows.stop - 1} are asked for: the split has {len(split.labels)}")
+    where = torch.arange(rows.start, rows.stop)
+    return _checked(Samples(split.images[where].cpu(), split.labels[where].cpu().long(), where, complete=False))
+
+
+def tuning_samples(source: Source | None, evaluated: Samples, split: Source) -> Samples | None:
+    """Return what attacks may be tuned on: `source`, else the part of `split` that is not evaluated; None if none is.
+
+    An image that is evaluated is never among them, wherever it comes from.
+    """
+    if source is not None:
+        samples = draw(source, None)
+    elif isinstance(split, ImageSplit) and not evaluated.complete:
+        samples = draw(split, None)
+    else:
+        return None
+    taken = {image.numpy().tobytes() for image in _as_bytes(evaluated.images)}
+    keep = torch.tensor([image.numpy().tobytes() not in taken for image in _as_bytes(samples.images)])
+    rows = keep.nonzero()[:, 0]
+    if not len(rows):
+        return None
+    return Samples(samples.images[rows], samples.labels[rows], samples.indices[rows], complete=False)
+
+
+def _as_bytes(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
 
 
 def _from_split(split: ImageSplit, n: int | None) -> Samples:
@@ -115,17 +154,18 @@ def _enough(total: int, n: int | None) -> None:
         raise UserError(f"cannot evaluate on {n} samples: the split has {total}; give n up to {total}")
 
 
-def _check(samples: Samples) -> None:
+def _checked(samples: Samples) -> Samples:
     images, labels = samples.images, samples.labels
     if images.dim() != 4 or labels.dim() != 1 or len(images) != len(labels):
         raise UserError(
             f"cannot evaluate images {tuple(images.shape)} with labels {tuple(labels.shape)}: "
             "the shapes must be [N, C, H, W] and [N]"
         )
-    if images.dtype != torch.uint8 and not bool(((images >= 0) & (images <= 1)).all()):
-        raise UserError(
-            f"the images lie in [{images.min():.3g}, {images.max():.3g}], they must lie in [0, 1]: "
-            "normalise inside the model, not in the loader"
-        )
     if int(labels.min()) < 0:
         raise UserError(f"label {int(labels.min())} is no class number: labels start at 0")
+    if images.dtype == torch.uint8:
+        return samples
+    if bool(images.isnan().any()):
+        raise UserError("some images are NaN: values must lie in [0, 1]")
+    clipped = int(((images < 0) | (images > 1)).sum())
+    return replace(samples, images=images.clamp(0.0, 1.0), clipped=clipped) if clipped else samples

@@ -1,0 +1,127 @@
+"""HO-FMN: FMN whose hyperparameters are tuned on the attacked model (Piras et al., arXiv 2407.08806)."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .configuration import Configuration
+from .configured_fmn import configured_fmn
+from .search_space import SEARCH, combinations, space_of, suggest
+
+__all__ = ["SEARCH", "Configuration", "Trial", "Tuned", "combinations", "configured_fmn", "tune"]
+
+Batches = Callable[[int], tuple[Tensor, Tensor]]
+"""Trial number -> its images [B, C, H, W] and labels [B]."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration and the median distance that it reached on its batch, +inf where fewer than half fell."""
+
+    number: int
+    configuration: Configuration
+    distance: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON types; an infinite distance is null."""
+        distance = self.distance if math.isfinite(self.distance) else None
+        return {"number": self.number, "configuration": self.configuration.as_dict(), "distance": distance}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the trial that `as_dict` gave `values` of."""
+        distance = math.inf if values["distance"] is None else float(values["distance"])
+        return cls(int(values["number"]), Configuration.from_dict(values["configuration"]), distance)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best configuration, the distance that it reached, and all trials in their order."""
+
+    configuration: Configuration
+    distance: float
+    trials: tuple[Trial, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON types; an infinite distance is null."""
+        best = min(self.trials, key=lambda trial: trial.distance).as_dict()
+        return {
+            "configuration": best["configuration"],
+            "distance": best["distance"],
+            "trials": [trial.as_dict() for trial in self.trials],
+        }
+
+
+def tune(
+    model: nn.Module,
+    batch: Batches,
+    *,
+    norm: str,
+    loss: str,
+    optimizer: str,
+    scheduler: str | None,
+    trials: int = 32,
+    steps: int = 100,
+    seed: int = 0,
+    on_trial: Callable[[Trial], None] | None = None,
+    done: Sequence[Trial] = (),
+) -> Tuned:
+    """Find the hyperparameters with which `configured_fmn` comes nearest to the boundary of `model`.
+
+    The first trials are points of a scrambled Sobol sequence, max(5, 2 x hyperparameters) of them; then a Gaussian
+    process suggests the point of most expected improvement. Each trial attacks a batch of its own (in the published
+    code all see the same images); its value is the median distance, where a clean image that is misclassified counts
+    as infinitely far, as in the published code: it says nothing about the attack.
+
+    Args:
+        model: maps images to logits [B, classes].
+        batch: gives the images and labels of each trial; the test images that are attacked later should not be among
+            them.
+        norm: L0, L1, L2 or Linf.
+        loss: LL, CE or DLR.
+        optimizer: SGD, Adam or Adamax.
+        scheduler: CALR, RLROP or None.
+        trials: how many in all, those `done` included.
+        steps: of each attack.
+        seed: of the suggestions; the same seed and batches give the same trials.
+        on_trial: called after each trial, so that it can be stored.
+        done: the first trials of an interrupted search, in their order; it goes on as it would have.
+
+    Raises:
+        UserError: an unknown name, no trial, trials that belong to another search, or what `configured_fmn` refuses.
+    """
+    first = Configuration(loss=loss, optimizer=optimizer, scheduler=scheduler, eta_min=0.0)
+    _check_trials(first, trials, done)
+    space = space_of(optimizer, scheduler)
+    made = list(done[:trials])
+    for number in range(len(made), trials):
+        seen = [({name: getattr(trial.configuration, name) for name in space}, trial.distance) for trial in made]
+        chosen = Configuration.from_dict({**first.as_dict(), **suggest(space, seen, seed)})
+        x, y = batch(number)
+        found = configured_fmn(model, x, y, norm=norm, steps=steps, configuration=chosen)
+        made.append(Trial(number, chosen, _median(found.distances)))
+        if on_trial is not None:
+            on_trial(made[-1])
+    best = min(made, key=lambda trial: trial.distance)
+    return Tuned(best.configuration, best.distance, tuple(made))
+
+
+def _median(distances: Tensor) -> float:
+    return float(torch.where(distances == 0, math.inf, distances).median())
+
+
+def _check_trials(first: Configuration, trials: int, done: Sequence[Trial]) -> None:
+    if trials < 1:
+        raise UserError(f"cannot tune in {trials} trials: trials must be at least 1")
+    for number, trial in enumerate(done):
+        theirs, names = trial.configuration, (first.loss, first.optimizer, first.scheduler)
+        if trial.number != number or (theirs.loss, theirs.optimizer, theirs.scheduler) != names:
+            raise UserError(
+                f"the stored trial {trial.number} ({theirs.loss}, {theirs.optimizer}, {theirs.scheduler}) does not "
+                f"belong to this search ({first.loss}, {first.optimizer}, {first.scheduler}): start a new search"
+            )
