@@ -45,7 +45,8 @@ def greeter(tmp_path: Path) -> Iterator[None]:
 def test_help_lists_the_commands_in_order(apx: Apx) -> None:
     text = apx("--help").stdout
     commands = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line[2:3].isalpha()]
-    looking, doing = ["list", "show", "compare", "cite"], ["run", "evaluate", "export"]
+    looking = ["list", "show", "compare", "cite"]
+    doing = ["run", "evaluate", "curve", "analyze", "quantize", "export"]
     assert commands == [*looking, *doing, "runs", "cache", "plugin", "doctor"]
 
 

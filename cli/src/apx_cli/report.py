@@ -40,9 +40,8 @@ def print_results(document: Mapping[str, Any]) -> None:
     rows.append(("seconds", f"{document['seconds']:.1f}"))
     console().print(table("", "value (95 % interval)", rows=rows))
     if verdicts := document.get("sanity"):
-        marks = [("passed" if verdict["passed"] else "FAILED", verdict["verdict"]) for verdict in verdicts]
-        rows = [(verdict["name"], *mark) for verdict, mark in zip(verdicts, marks, strict=True)]
-        console().print(table("check against gradient masking", "", "what was seen", rows=rows))
+        checks = [(one["name"], "passed" if one["passed"] else "FAILED", one["verdict"]) for one in verdicts]
+        console().print(table("check against gradient masking", "", "what was seen", rows=checks))
     for warning in document["warnings"]:
         warn(warning["text"])
 

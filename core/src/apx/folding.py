@@ -55,6 +55,10 @@ class _Pass(TorchDispatchMode):
         self.others: set[int] = set()
         self._in_norm = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing here is compiled, and to say so would import the compiler, which takes seconds
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not self._in_norm:
             self.others.update(id(value) for value in tree_leaves((args, kwargs)) if id(value) in self.returned)

@@ -214,8 +214,22 @@ def _kept(graph: Graph, probe: Tensor) -> tuple[int, int]:
 
 @torch.no_grad()
 def _answers(module: nn.Module, probe: Tensor) -> Tensor:
-    with frozen(module):
+    with frozen(module), _exact():
         return module(probe)
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Compute in whole float32 on a GPU too, where convolutions round to TF32 by default: that moves logits more."""
+    kinds: tuple[Any, Any] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [kind.allow_tf32 for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.allow_tf32 = False
+        yield
+    finally:
+        for kind, allowed in zip(kinds, before, strict=True):
+            kind.allow_tf32 = allowed
 
 
 def _check_same(module: nn.Module, before: Tensor, after: Tensor) -> None:

@@ -112,10 +112,14 @@ def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[st
     from .export import load_into
     from .masks import reported_sparsity
     from .memory_format import set_memory_format
+    from .quantisation.files import NOTE, load_quantised
 
     data = load_dataset(_known(made.dataset, "dataset", weights), made.data_dir)
     module = _built(_known(made.arch, "arch", weights), data, made)
-    load_into(module, weights)
+    if NOTE in metadata:
+        load_quantised(weights, module)
+    else:
+        load_into(module, weights)
     facts = {
         "target": str(run.path if run is not None else weights),
         "method": metadata.get("method") or None,

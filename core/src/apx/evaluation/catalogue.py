@@ -128,29 +128,39 @@ def _all(parameters: Mapping[str, Any]) -> str:
     return ", ".join(sorted(parameters))
 
 
-def as_function(name: str) -> Callable[..., Tensor]:
-    """Return one of core's attacks by the contract of the hook `apx_attacks`: model, x, y, *, eps -> x_adv.
+def perturb(attacks: Sequence[Attack], setting: Setting, batch: Batch) -> Tensor:
+    """Return what attacks make of a batch, one after another, [B, C, H, W]: each meets what the earlier ones left.
 
-    `evaluate` does not go this way, since it tells which attack broke which image. Of a suite, each attack meets the
-    images that the earlier ones left; of a minimum-norm attack, images further away than `eps` are not returned.
+    The first meets every image, whether it is classified correctly or not. `evaluate` does not go this way, since it
+    tells which attack broke which image. What a minimum-norm attack finds further away than the radius is left out.
+
+    Raises:
+        UserError: an attack is not made for the threat or the number of classes.
     """
+    x_adv, left = batch.x.clone(), torch.arange(len(batch.y), device=batch.x.device)
+    for attack in attacks:
+        attack.check(setting.threat, setting.classes)
+        if len(left):
+            x = batch.x[left]
+            made = attack.craft(setting, Batch(left.cpu(), batch.indices[left], x, batch.y[left])).x_adv
+            near = setting.threat.allows(made, x) if attack.bounded else torch.ones_like(left, dtype=torch.bool)
+            x_adv[left[near]] = made[near]
+            with torch.no_grad():
+                left = (setting.network(x_adv).argmax(dim=1) == batch.y).nonzero()[:, 0]
+    return x_adv
+
+
+def as_function(name: str) -> Callable[..., Tensor]:
+    """Return one of core's attacks by the contract of the hook `apx_attacks`: model, x, y, *, eps -> x_adv."""
 
     def attack(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = "Linf", seed: int = 0) -> Tensor:
-        threat, x_adv = Threat(norm, eps), x.clone()
+        rows = torch.arange(len(y), device=x.device)
         with frozen(model), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             network = Logits(model).eval()
             with torch.no_grad():
                 classes = network(x[:1]).shape[1]
-            setting = Setting(network, threat, seed, classes)
-            for one in attacks_of(name, None):
-                one.check(threat, classes)
-                with torch.no_grad():
-                    left = (network(x_adv).argmax(dim=1) == y).nonzero()[:, 0]
-                if len(left):
-                    made = one.craft(setting, Batch(left.cpu(), left, x[left], y[left])).x_adv
-                    near = threat.allows(made, x[left]) if one.bounded else torch.ones_like(left, dtype=torch.bool)
-                    x_adv[left[near]] = made[near]
-        return x_adv
+            setting = Setting(network, Threat(norm, eps), seed, classes)
+            return perturb(attacks_of(name, None), setting, Batch(rows.cpu(), rows, x, y))
 
     attack.__name__ = name
     return attack
