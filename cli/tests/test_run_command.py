@@ -115,3 +115,16 @@ def test_a_run_that_has_not_ended_cannot_be_evaluated(apx: Apx) -> None:
     Path("out").mkdir()
     Path("out/run.json").write_text('{"apx_run": 1, "request": {}}')
     assert "apx run --resume out" in apx("evaluate", "out").stderr
+
+
+def test_a_shrunk_network_can_be_exported_once_more(apx: Apx) -> None:
+    structured = ["--structure", "S", "--granularity", "filters", "--sparsity", "0.5"]
+    assert apx("run", "magnitude", *TINY, *SHORT, *structured, "--eval", "none", "--out", "out").exit_code == 0
+    clean = ["--attack", "clean", "--n", "16", "--json"]
+    whole = json.loads(apx("evaluate", "out", *clean).stdout)
+    assert apx("export", "out", "--shrink", "--out", "small.safetensors").exit_code == 0
+    for options in ([], ["--shrink"]):
+        exported = apx("export", "small.safetensors", *options, "--out", "again.safetensors", "--force")
+        assert exported.exit_code == 0, exported.stderr
+        again = json.loads(apx("evaluate", "again.safetensors", *clean).stdout)
+        assert again["samples"] == whole["samples"]

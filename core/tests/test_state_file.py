@@ -1,5 +1,6 @@
 """State files hold nested state without pickle, and appear whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     assert load_state(path) == {"v": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+def test_what_is_written_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        paths.atomic_write(tmp_path / "figure.svg", b"<svg/>")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "figure.svg").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.svg"]

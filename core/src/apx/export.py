@@ -21,7 +21,8 @@ from .shrinking import shrink as shrunk
 from .state_file import save_tensors
 
 Format = Literal["safetensors", "torch"]
-_CHANNELS = "apx_channels"  # safetensors metadata: JSON, layer name -> [outputs, inputs] of a shrunk network
+CHANNELS = "apx_channels"
+"""Safetensors metadata: JSON, layer name -> [outputs, inputs] of a shrunk network."""
 _NORMALISATION = "apx_normalisation"  # likewise: mean and std of the input, which no state dict holds
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "state")  # where training scripts put the weights
 
@@ -53,9 +54,14 @@ def export_state(
         metadata: text stored with the weights (safetensors only).
 
     Raises:
-        UserError: an unknown format, no example to shrink with, or a network that cannot be shrunk exactly.
+        UserError: an unknown format, no example to shrink with, a network that cannot be shrunk exactly, or one of 8
+            bits.
     """
+    from .quantisation.simulation import is_quantised
+
     path = Path(path)
+    if is_quantised(module):
+        raise UserError("a network of 8 bits is in the file that `apx quantize --out` wrote: export the float32 one")
     if to not in ("safetensors", "torch"):
         raise UserError(f"unknown format '{to}': choose safetensors or torch")
     if not shrink:
@@ -67,7 +73,10 @@ def export_state(
     if to == "torch":
         atomic_write(path, _program(report.module, example_input))
     else:
-        _write_state(path, report.module, to, {**(metadata or {}), _CHANNELS: json.dumps(report.channels)})
+        earlier = json.loads((metadata or {}).get(CHANNELS, "{}"))  # of a network that was shrunk before
+        _write_state(
+            path, report.module, to, {**(metadata or {}), CHANNELS: json.dumps({**earlier, **report.channels})}
+        )
     return report
 
 
@@ -82,7 +91,7 @@ def load_into(module: nn.Module, path: Path | str) -> None:
     """
     state = load_checkpoint(path)
     notes = read_metadata(path)
-    if channels := notes.get(_CHANNELS):
+    if channels := notes.get(CHANNELS):
         resize(module, {name: (size[0], size[1]) for name, size in json.loads(channels).items()})
     if (statistics := notes.get(_NORMALISATION)) and normalisation_of(module) is None:
         found = {name: tuple(values) for name, values in json.loads(statistics).items()}

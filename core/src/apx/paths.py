@@ -1,7 +1,7 @@
 """Where apx keeps its files, and how it writes them so that a kill leaves the old file or the new one."""
 
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 
@@ -39,7 +39,9 @@ def settle(path: Path, name: str) -> None:
 
 def _write_and_rename(path: Path, content: bytes, *, sync: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    # not by tempfile, whose files nobody else may read: a figure is for others too
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -48,7 +50,7 @@ def _write_and_rename(path: Path, content: bytes, *, sync: bool) -> None:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

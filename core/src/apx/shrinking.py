@@ -57,6 +57,29 @@ def shrink(module: nn.Module, example_input: Tensor) -> ShrinkReport:
     Raises:
         UserError: the network cannot be traced, or the smaller one would answer otherwise (more than 1e-4).
     """
+    small, constant, coupled = without_dead(module, example_input)
+    return ShrinkReport(
+        module=small,
+        filters_removed=count_filters(module) - count_filters(small),
+        weights_before=count_weights(module),
+        weights_after=count_weights(small),
+        flops_before=count_flops(module, example_input),
+        flops_after=count_flops(small, example_input),
+        kept_constant_channels=constant,
+        kept_coupled_filters=coupled,
+        channels=changed_channels(module, small),
+    )
+
+
+def without_dead(module: nn.Module, example_input: Tensor) -> tuple[nn.Module, int, int]:
+    """Do the work of `shrink` and count no operations, whose counter takes seconds to import.
+
+    Returns:
+        The smaller network, and how many filters without weights stay: constant ones, coupled ones.
+
+    Raises:
+        UserError: see `shrink`.
+    """
     small = copy.deepcopy(module)
     probe = _probe(example_input)
     answers = _answers(module, probe)
@@ -66,17 +89,7 @@ def shrink(module: nn.Module, example_input: Tensor) -> ShrinkReport:
             _remove_all(graph, probe)
             constant, coupled = _kept(graph, probe)
             _check_same(module, answers, _answers(small, probe))
-    return ShrinkReport(
-        module=small,
-        filters_removed=_filters(module) - _filters(small),
-        weights_before=count_weights(module),
-        weights_after=count_weights(small),
-        flops_before=count_flops(module, example_input),
-        flops_after=count_flops(small, example_input),
-        kept_constant_channels=constant,
-        kept_coupled_filters=coupled,
-        channels=changed_channels(module, small),
-    )
+    return small, constant, coupled
 
 
 def shrink_summary(module: nn.Module, example_input: Tensor) -> dict[str, Any]:
@@ -144,7 +157,8 @@ def _sizes(module: nn.Module) -> Iterator[tuple[str, tuple[int, int]]]:
             yield name, (layer.num_features, layer.num_features)
 
 
-def _filters(module: nn.Module) -> int:
+def count_filters(module: nn.Module) -> int:
+    """Return the number of convolution filters."""
     return sum(layer.out_channels for layer in module.modules() if isinstance(layer, nn.modules.conv._ConvNd))
 
 

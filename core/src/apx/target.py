@@ -40,6 +40,8 @@ class Opened:
     data: Dataset
     made: Made
     facts: Mapping[str, Any]
+    channels: str | None = None
+    """Of a shrunk network: the sizes of its layers, as its file notes them."""
 
     def example(self, images: int = 64) -> Tensor:
         """Return validation images, float [<= images, C, H, W] in [0, 1], to trace the network with."""
@@ -49,8 +51,11 @@ class Opened:
 
     def metadata(self) -> dict[str, str]:
         """Return what an exported file records, so that `open_target` can open it again."""
+        from .export import CHANNELS
+
         recorded = {name: getattr(self.made, name) for name in ("arch", "dataset", "width", "normalise")}
         recorded["method"] = self.facts["method"]
+        recorded[CHANNELS] = self.channels
         return {name: str(value) for name, value in recorded.items() if value is not None}
 
 
@@ -109,7 +114,7 @@ def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[st
     import torch
 
     from .datasets import load_dataset
-    from .export import load_into
+    from .export import CHANNELS, load_into
     from .masks import reported_sparsity
     from .memory_format import set_memory_format
     from .quantisation.files import NOTE, load_quantised
@@ -129,7 +134,7 @@ def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[st
         "sparsity": _sparsity(run, reported_sparsity(module)),
     }
     set_memory_format(module, torch.channels_last)
-    return Opened(module.eval(), data, made, facts)
+    return Opened(module.eval(), data, made, facts, metadata.get(CHANNELS))
 
 
 def _sparsity(run: RunFolder | None, reported: float) -> dict[str, Any]:

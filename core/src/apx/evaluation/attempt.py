@@ -1,6 +1,5 @@
 """One evaluation under way: attacks meet batches, and what they make of them is judged, recorded, recalled."""
 
-import math
 import time
 from dataclasses import dataclass, field
 
@@ -8,14 +7,14 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .attack import Attack, Crafted, Rehearsal, Setting
+from .attack import Attack, Rehearsal, Setting
 from .journal import Finished, Journal
+from .judging import attacked
 from .memory import within_memory
-from .network import Logits, check_finite
+from .network import Logits
 from .outcome import Outcome
 from .progress import Meter
-from .samples import Batch, Samples
-from .threat import in_box
+from .samples import Samples
 
 
 @dataclass
@@ -81,12 +80,12 @@ class Attempt:
         """Attack the first batch of the rows that are left."""
         started, size = time.perf_counter(), self.batch_size
 
-        def attacked(rows: Tensor) -> Finished:
+        def work(rows: Tensor) -> Finished:
             batch = next(self.samples.batches(rows, len(rows), self.device))
-            return self._judged(attack, batch, attack.craft(self.setting, batch))
+            return attacked(self.network, self.setting, attack, batch, transferred=self.transferred)
 
         try:
-            finished, self.batch_size = within_memory(attacked, left, self.batch_size, self.device)
+            finished, self.batch_size = within_memory(work, left, self.batch_size, self.device)
         except RuntimeError as error:
             if "does not require grad" not in str(error):
                 raise
@@ -96,45 +95,6 @@ class Attempt:
         heard = [*finished.heard, *(["out-of-memory"] if self.batch_size < size else [])]
         seconds = time.perf_counter() - started
         return Finished(**{**vars(finished), "heard": heard, "batch_size": self.batch_size, "seconds": seconds})
-
-    def _judged(self, attack: Attack, batch: Batch, crafted: Crafted) -> Finished:
-        """Predict the crafted images by the network itself; nothing else makes an example adversarial."""
-        allowed, wrong = self._verdict(attack, batch, crafted)
-        heard, distances = list(crafted.heard), None
-        if crafted.distances is not None:
-            found = crafted.distances.isfinite()
-            if not self.transferred and bool((found & ~wrong).any()):
-                # at the boundary the prepared network may round to the other side: there the network itself is asked
-                crafted, wrong = self._from_itself(attack, batch, crafted, found & ~wrong)
-                found = crafted.distances.isfinite()  # type: ignore[union-attr]
-            missed = torch.full_like(crafted.distances, math.inf)  # type: ignore[arg-type]
-            distances = torch.where(found & wrong & allowed, crafted.distances, missed)  # type: ignore[arg-type]
-            wrong = wrong & (distances <= self.setting.threat.eps)
-        broken = batch.rows[(allowed & wrong).cpu()].tolist()
-        rejected = int((~allowed).sum())
-        return Finished(batch.rows.tolist(), broken, None if distances is None else distances.tolist(), rejected, heard)
-
-    def _verdict(self, attack: Attack, batch: Batch, crafted: Crafted) -> tuple[Tensor, Tensor]:
-        """Return (allowed, misclassified), bool [B] each; an image outside the threat model breaks nothing."""
-        x_adv = crafted.x_adv
-        # a minimum-norm attack's distance is judged by itself
-        near = self.setting.threat.allows(x_adv, batch.x) if attack.bounded and crafted.distances is None else True
-        with torch.no_grad():
-            logits = self.network(x_adv)
-        check_finite(logits)
-        return in_box(x_adv) & near, logits.argmax(dim=1) != batch.y
-
-    def _from_itself(self, attack: Attack, batch: Batch, crafted: Crafted, doubtful: Tensor) -> tuple[Crafted, Tensor]:
-        """Attack the doubtful samples once more, now by the network's own gradients."""
-        where = doubtful.nonzero()[:, 0]
-        part = Batch(batch.rows[where.cpu()], batch.indices[where], batch.x[where], batch.y[where])
-        own = Setting(self.network, self.setting.threat, self.setting.seed, self.setting.classes)
-        again = attack.craft(own, part)
-        x_adv = crafted.x_adv.index_copy(0, where, again.x_adv)
-        distances = crafted.distances.index_copy(0, where, again.distances)  # type: ignore[union-attr, arg-type]
-        with torch.no_grad():
-            wrong = self.network(x_adv).argmax(dim=1) != batch.y
-        return Crafted(x_adv, distances), wrong
 
     def _take(self, attack: Attack, finished: Finished) -> None:
         self.outcome.breaks(attack.name, finished.broken)

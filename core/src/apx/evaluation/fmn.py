@@ -31,7 +31,7 @@ def fmn(
     alpha_final: float | None = None,
     gamma: float = 0.05,
     gamma_final: float = 0.001,
-    overshoot: float = 0.05,
+    overshoot: float = 0.01,
     start: Tensor | None = None,
     search_steps: int = 10,
 ) -> MinimumNorm:
@@ -40,7 +40,7 @@ def fmn(
     Each step goes along the gradient of the logit margin, normalised in L2 (no sign), and projects to the ball and to
     [0, 1]. Every iterate is tested, the last one too, which the authors' code does not test. The projections are
     exact, also where published code errs: L2 scales by min(1, eps / norm), L0 keeps exactly eps entries. Until a
-    misclassified image is seen, the radius is the estimated distance of the boundary and a twentieth more: where the
+    misclassified image is seen, the radius is the estimated distance of the boundary and a hundredth more: where the
     model is linear the paper's own estimate leads to the boundary and never across it, and clipping to [0, 1] makes it
     fall short each time, so that the attack fails on samples with a near boundary.
 

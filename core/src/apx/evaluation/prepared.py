@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..cost import count_weights
 from ..errors import UserError
 from ..folding import batch_norms, fold_batch_norms
 from ..masked_model import MaskedModel
 from ..masks import PRUNABLE
 from ..memory_format import set_memory_format
-from ..shrinking import shrink
+from ..shrinking import count_filters, without_dead
 from .network import device_of
 
 _TOLERANCE = 1e-4  # of the largest logit
@@ -109,11 +110,10 @@ def _rebuilt(network: nn.Module, probe: Tensor) -> tuple[nn.Module, list[str]]:
 def _without_dead(network: nn.Module, probe: Tensor) -> tuple[nn.Module, str]:
     if not any(_is_partly_dead(layer) for layer in network.modules()):
         return network, ""
-    report = shrink(network, probe)
-    kept = report.kept_constant_channels + report.kept_coupled_filters
-    share = 1 - report.weights_after / report.weights_before
-    step = f"removed {report.filters_removed} filters, {share:.1%} of the weights"
-    return report.module, step + (f" ({kept} empty filters stay: constant or shared)" if kept else "")
+    small, constant, coupled = without_dead(network, probe)
+    kept, share = constant + coupled, 1 - count_weights(small) / count_weights(network)
+    step = f"removed {count_filters(network) - count_filters(small)} filters, {share:.1%} of the weights"
+    return small, step + (f" ({kept} empty filters stay: constant or shared)" if kept else "")
 
 
 def _is_partly_dead(layer: nn.Module) -> bool:
