@@ -128,3 +128,15 @@ def test_a_shrunk_network_can_be_exported_once_more(apx: Apx) -> None:
         assert exported.exit_code == 0, exported.stderr
         again = json.loads(apx("evaluate", "again.safetensors", *clean).stdout)
         assert again["samples"] == whole["samples"]
+
+
+def test_the_dense_network_of_a_run_can_be_exported(apx: Apx) -> None:
+    assert apx("run", "magnitude", *TINY, *SHORT, "--eval", "quick", "--out", "out").exit_code == 0
+    assert apx("export", "out", "--dense", "--out", "dense.safetensors").exit_code == 0
+    dense = json.loads(apx("evaluate", "dense.safetensors", "--json").stdout)
+    report = json.loads(Path("out/report.json").read_text())
+    assert dense["clean_accuracy"] == report["results"]["dense"]["clean_accuracy"]
+    assert dense["robust_accuracy"] == report["results"]["dense"]["robust_accuracy"]
+    assert (dense["method"], dense["sparsity"]["reported"]) == (None, 0.0)
+    refused = apx("export", "dense.safetensors", "--dense", "--out", "again.safetensors")
+    assert (refused.exit_code, "as a run directory does" in refused.stderr) == (2, True)

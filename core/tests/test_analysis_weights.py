@@ -138,7 +138,7 @@ def test_a_checkpoint_is_compared_by_its_zeros_with_a_given_dense_network(home: 
     found = open_pruned(home / "pruned.safetensors", home / "dense.safetensors", MADE)
     assert all(torch.equal(mask, open_pruned(path).masks[name]) for name, mask in found.masks.items())
     assert compare_weights(found.dense, found.masks).total()["by_magnitude"] == 1.0
-    with pytest.raises(UserError, match="give it with --dense"):
+    with pytest.raises(UserError, match="give a dense network with --dense"):
         open_pruned(home / "pruned.safetensors", None, MADE)
 
 

@@ -67,7 +67,7 @@ def test_the_linear_net_has_the_known_distances(norm, distances):
 def test_the_reported_distance_is_the_norm_of_what_is_returned(norm):
     net = random_net()
     x, y = random_samples(net)
-    found = fmn(net, x, y, norm=norm, steps=30)
+    found = fmn(net, x, y, norm=norm, steps=100)
     order = {"L0": 0, "L1": 1, "L2": 2, "Linf": math.inf}[norm]
     assert found.distances.dtype == torch.float32
     assert torch.equal(found.distances, torch.linalg.vector_norm((found.x_adv - x).flatten(1), ord=order, dim=1))
@@ -132,7 +132,7 @@ def test_a_start_that_is_classified_correctly_is_the_clean_image():
 def test_what_is_found_is_misclassified_by_more_than_rounding(norm):
     net = random_net()
     x, y = random_samples(net)
-    found = fmn(net, x, y, norm=norm, steps=30)
+    found = fmn(net, x, y, norm=norm, steps=100)
     alone = torch.cat([predictions(net, image[None]) for image in found.x_adv])
     assert (alone != y).all()
     with torch.no_grad():

@@ -49,6 +49,11 @@ class Opened:
 
         return to_float(self.data.val.images[:images])
 
+    def with_weights(self, state: Mapping[str, Tensor]) -> Opened:
+        """Return the same network with other weights, of which no method and no sparsity is known."""
+        self.module.load_state_dict(state)
+        return replace(self, facts={**self.facts, "method": None, "sparsity": {"reported": 0.0}})
+
     def metadata(self) -> dict[str, str]:
         """Return what an exported file records, so that `open_target` can open it again."""
         from .export import CHANNELS

@@ -24,10 +24,11 @@ _SUFFIX = {"safetensors": ".safetensors", "torch": ".pt"}
     help="The kind of file.",
 )
 @click.option("--shrink", is_flag=True, help="Remove dead filters physically first.")
+@click.option("--dense", is_flag=True, help="The dense network that a run has pruned, in place of its result.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The file to write.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @made_options
-def command(target: Path, to: Any, shrink: bool, out: Path | None, force: bool, **made: Any) -> None:
+def command(target: Path, to: Any, shrink: bool, dense: bool, out: Path | None, force: bool, **made: Any) -> None:
     """Write TARGET, a run directory or a file of weights, as a file that plain PyTorch loads without apx.
 
     `safetensors` holds the state dict. `torch` holds it for torch.load(..., weights_only=True); with --shrink it holds
@@ -36,6 +37,7 @@ def command(target: Path, to: Any, shrink: bool, out: Path | None, force: bool, 
     \b
     Example:
       apx export runs/hydra-resnet18-digits-20261120-101500 --to torch --out hydra.pt
+      apx export runs/hydra-resnet18-digits-20261120-101500 --dense --out dense.safetensors
     """
     suffix = ".pt2" if shrink and to == "torch" else _SUFFIX[to]  # a program: torch.export warns of other endings
     path = out if out is not None else Path(f"{target.resolve().stem}-exported{suffix}")
@@ -48,6 +50,10 @@ def command(target: Path, to: Any, shrink: bool, out: Path | None, force: bool, 
     from apx.target import Made, open_target
 
     opened = open_target(target, Made(**made))
+    if dense:
+        from apx.analysis.reference import dense_of_run
+
+        opened = opened.with_weights(dense_of_run(target))
     report = export_state(
         path,
         opened.module,

@@ -47,7 +47,10 @@ def open_pruned(path: Path, dense: Path | None = None, given: Made | None = None
     place = Path(opened.facts["target"])  # of a run's model.safetensors it is the run directory
     run = open_run(place) if place.is_dir() else None
     if dense is None:
-        state, origin = dense_of_run(run, path), "the run's pretrain phase"
+        try:
+            state, origin = dense_of_run(place), "the run's pretrain phase"
+        except UserError as error:
+            raise UserError(f"{error}: give a dense network with --dense") from error
     elif dense.is_dir():
         state, origin = open_target(dense, given).module.state_dict(), str(dense)
     else:
@@ -67,26 +70,20 @@ def masks_of(opened: Opened, run: RunFolder | None = None) -> dict[str, Tensor]:
     return masks
 
 
-def dense_of_run(run: RunFolder | None, path: Path) -> dict[str, Tensor]:
-    """Return the state dict of the dense network that a run pruned, as its phase `pretrain` left it.
-
-    Args:
-        run: the run; None where `path` is none.
-        path: what the user gave, for the sentence.
+def dense_of_run(path: Path) -> dict[str, Tensor]:
+    """Return the state dict of the dense network that the run at `path` pruned, as its phase `pretrain` left it.
 
     Raises:
         UserError: it is no run, its method does not prune a trained network, or the phase's checkpoint is gone.
     """
+    run = open_run(path) if path.is_dir() else None
     if run is None:
-        raise UserError(f"{path} does not say which dense network was pruned: give it with --dense")
+        raise UserError(f"{path} does not say which dense network was pruned, as a run directory does")
     method = str(run.request.get("method"))
     stage = entry(method).implements.stage
     if stage != "after":  # a dense network in such a run was trained for comparison only
-        raise UserError(
-            f"{method} prunes {stage} training, so {path} comes from no dense network: give one to compare with, "
-            "with --dense"
-        )
+        raise UserError(f"{method} prunes {stage} training, so {path} comes from no dense network")
     state = RunDirectory(run.path).finished("pretrain")
     if state is None:
-        raise UserError(f"{path} has lost its checkpoint of the dense network: give the dense network with --dense")
+        raise UserError(f"{path} has lost its checkpoint of the dense network")
     return state["model"]["module"]
