@@ -86,9 +86,11 @@ def apx_attacks() -> Mapping[str, Callable[..., Tensor]]:  # type: ignore[empty-
 
     `model` maps images to float32 logits [B, classes]; it is in eval mode, its parameters take no gradient, gradients
     are enabled. `x` are the images, float32 [B, C, H, W] in [0, 1], and `y` the labels, int64 [B], of samples that are
-    classified correctly; both are copies. `eps` is the Linf radius in pixel units of [0, 1].
+    classified correctly; both are copies. `eps` is the radius in pixel units of [0, 1]. `model` may be a copy made for
+    attacks; what counts is whether the network itself is misled.
 
-    An attack that names them also gets `steps` (`--steps`), `alpha` (step size, eps / 4 by default), `seed`, and
+    An attack that names them also gets `norm` (`--norm`; one that does not is refused for others than Linf), `steps`
+    (`--steps`), `alpha` (step size, eps / 4 by default), `seed`, and
     `indices`, int64 [B], the samples' positions in the split: random numbers keyed by these two
     (`apx.randomness.keyed_uniform`) do not depend on the batch size. torch's global generators are seeded before each
     batch and restored afterwards.

@@ -10,7 +10,7 @@ from .attack import Attack, Crafted, Rehearsal, Setting
 from .configuration import Configuration
 from .configured_fmn import configured_fmn
 from .fmn import fmn
-from .ho_fmn import Trial, tune
+from .ho_fmn import Trial, Tuned, tune
 from .outcome import Outcome
 from .progress import Work
 from .samples import Batch
@@ -60,6 +60,7 @@ class HOFMN(_MinimumNorm):
     trial_steps: int = Field(100, ge=1)
     trial_samples: int = Field(64, ge=1, description="samples of a trial, each trial its own while there are any")
     steps: int = Field(200, ge=1)
+    fidelity: Literal["apx", "official"] = "apx"
     configuration: dict[str, Any] | None = Field(None, description="attack with this one, nothing is tuned")
 
     @property
@@ -81,7 +82,7 @@ class HOFMN(_MinimumNorm):
         if self.configuration is not None:
             return self
         done = [Trial.from_dict(trial) for trial in rehearsal.trials]
-        best: Trial | None = None
+        best: Tuned | None = None
         for loss, optimizer, scheduler in self._combinations():
             earlier, done = done[: self.trials], done[self.trials :]
             tuned = tune(
@@ -94,11 +95,11 @@ class HOFMN(_MinimumNorm):
                 trials=self.trials,
                 steps=self.trial_steps,
                 seed=setting.seed,
+                fidelity=self.fidelity,
                 on_trial=lambda trial: rehearsal.keep(trial.as_dict()),
                 done=earlier,
             )
-            found = min(tuned.trials, key=lambda trial: trial.distance)
-            best = found if best is None or found.distance < best.distance else best
+            best = tuned if best is None or tuned.distance < best.distance else best
         assert best is not None  # there is at least one combination, of at least one trial
         return self.model_copy(update={"configuration": best.configuration.as_dict()})
 
@@ -113,6 +114,7 @@ class HOFMN(_MinimumNorm):
             steps=self.steps,
             configuration=chosen,
             seed=setting.seed,
+            fidelity=self.fidelity,
         )
         return Crafted(found.x_adv, found.distances)
 
