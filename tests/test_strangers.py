@@ -276,7 +276,7 @@ CRITERIA = {
     "stranger-flat": r"the criterion Misshapen scored 0.weight by \[36\]; it must return a tensor of \[4, 1, 3, 3\]",
 }
 ATTACKS = {
-    "stranger-gray": r"unknown attack 'stranger-gray', did you mean 'stranger-grey'\?; allowed: apgd-ce, apgd-dlr, apgd-t, autoattack,",
+    "stranger-gray": r"unknown attack 'stranger-gray', did you mean 'stranger-grey'\?; allowed: apgd-ce, apgd-dlr,",
     "stranger-shape": r"the attack 'stranger-shape' returned torch.float32 \[\d+, 1, 2, 8\]; it must return float",
     "stranger-far": r"the attack 'stranger-far' left the threat model: .* up to 0.5 from .* \(Linf, eps is 0.25\)",
     "stranger-nan": "the attack 'stranger-nan' left the threat model",
