@@ -6,6 +6,7 @@ occlusion of 16 pixels without defining either: what follows is a reconstruction
 """
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -54,11 +55,13 @@ class _Placed(Attack):
                     break
         return Crafted(x_adv)
 
+    @abstractmethod
     def places(self, setting: Setting, batch: Batch) -> Places:
-        raise NotImplementedError
+        """Return the places to try, one per sample and try."""
 
+    @abstractmethod
     def changed(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Return each image changed at its place, [B, C, H, W]."""
 
     def _drawn(self, setting: Setting, batch: Batch, counts: tuple[int, int]) -> Places:
         draw = keyed_uniform(setting.seed, f"evaluation-{self.label}", batch.indices, (2,))

@@ -18,6 +18,7 @@ from .attack import Attack, Setting
 from .attempt import Attempt
 from .autoattack import Square
 from .gradient import FGSM, PGD
+from .network import Logits
 from .progress import Work
 from .samples import Batch, Samples
 from .threat import Threat
@@ -79,6 +80,10 @@ class _Bench:
     def of(cls, attempt: Attempt) -> "_Bench":
         first = attempt.outcome.correct[:MOST_SAMPLES]
         return cls(attempt, first.nonzero()[:, 0])
+
+    @property
+    def attacked(self) -> Logits:
+        return self._attempt.setting.network
 
     def batches(self) -> Iterator[Batch]:
         samples: Samples = self._attempt.samples
@@ -172,7 +177,7 @@ def _loss_surface(bench: _Bench) -> Verdict:
 
 
 def _directions(bench: _Bench, batch: Batch) -> tuple[Tensor, Tensor]:
-    network = bench._attempt.setting.network
+    network = bench.attacked
     x = batch.x.clone().requires_grad_(True)
     with torch.enable_grad():
         loss = functional.cross_entropy(network(x), batch.y, reduction="sum")
@@ -184,7 +189,7 @@ def _directions(bench: _Bench, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _losses_of(bench: _Bench, batch: Batch) -> Callable[[Tensor], Tensor]:
-    network = bench._attempt.setting.network
+    network = bench.attacked
 
     @torch.no_grad()
     def losses(images: Tensor) -> Tensor:
