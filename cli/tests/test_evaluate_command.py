@@ -22,6 +22,7 @@ def words():
     return "no network"
 """
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu", "--n", "12")
+ON_FORTY = (*ON_DIGITS[:-1], "40")  # some of them are classified correctly
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +47,13 @@ def test_the_default_is_protocol_quick_and_the_table_says_what_attacked(apx: Apx
 
 
 def test_sanity_prints_a_verdict_for_each_check(apx: Apx) -> None:
-    shown = apx("evaluate", "py:mynet:make", *ON_DIGITS, "--protocol", "sanity")
+    shown = apx(
+        "evaluate", "py:mynet:make", "--dataset", "digits", "--device", "cpu", "--n", "40", "--protocol", "sanity"
+    )
     assert shown.exit_code == 0, shown.exception
     assert "check against gradient masking" in shown.stdout
-    # an untrained network may classify none of twelve images
-    assert any(name in shown.stdout for name in ("unbounded", "nothing can be checked"))
+    for name in ("unbounded", "steps", "restarts", "one-step", "black-box", "loss-surface"):
+        assert name in shown.stdout
 
 
 def test_distances_are_printed(apx: Apx) -> None:
@@ -73,7 +76,7 @@ def test_a_killed_evaluation_leaves_its_record_and_a_finished_one_none(
 ) -> None:
     from apx.evaluation import Journal
 
-    asked = ("evaluate", "py:mynet:make", *ON_DIGITS, "--attack", "fgsm", "--batch-size", "1", "--json")
+    asked = ("evaluate", "py:mynet:make", *ON_FORTY, "--attack", "fgsm", "--batch-size", "1", "--json")
     whole, append = document(apx(*asked)), Journal._append
     records = tmp_path / "home" / "evaluations"
     assert list(records.iterdir()) == []
@@ -83,9 +86,9 @@ def test_a_killed_evaluation_leaves_its_record_and_a_finished_one_none(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Journal, "_append", dying)
-    if any(sample["prediction"] == sample["label"] for sample in whole["samples"]):
-        assert apx(*asked).exit_code == 130
-        assert len(list(records.iterdir())) == 1
+    assert whole["clean_accuracy"]["value"] > 0  # there is something to attack
+    assert apx(*asked).exit_code == 130
+    assert len(list(records.iterdir())) == 1
     monkeypatch.setattr(Journal, "_append", append)
     assert document(apx(*asked))["samples"] == whole["samples"]
     assert list(records.iterdir()) == []

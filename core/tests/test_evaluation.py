@@ -47,12 +47,13 @@ def test_autoattack_meets_the_known_distances():
     assert validate(document, "results") == []
 
 
-def test_autoattack_agrees_with_the_package_sample_by_sample():
+@pytest.mark.parametrize("prepare", [True, False])
+def test_autoattack_agrees_with_the_package_sample_by_sample(prepare):
     from pyautoattack import AutoAttack
 
     net = random_net()
     split = random_split(net, 7)
-    document = evaluate(net, split, attack="autoattack", eps=0.06, batch_size=4, seed=3)
+    document = evaluate(net, split, attack="autoattack", eps=0.06, batch_size=4, seed=3, prepare=prepare)
 
     package = AutoAttack(net, eps=0.06, seed=3, version="standard")
     package.apgd_targeted.n_target_classes = package.fab.n_target_classes = 4

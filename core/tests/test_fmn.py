@@ -11,21 +11,14 @@ from apx.evaluation.margins import dlr, logit_margin
 from apx.evaluation.minimum_norm import Nearest, annealed
 from apx.evaluation.norms import length, mid_point, project
 
+from .small_models import unbiased as linear
+
 NORMS = ("L0", "L1", "L2", "Linf")
 
 # On 2x2 images: z = (x0 + x1, x2 + x3, 0). The Linf distance to the boundary is (z_0 - z_1) / 4, that in L2 twice that.
 NEAR, FAR, WRONG = (0.6, 0.6, 0.5, 0.5), (0.9, 0.9, 0.1, 0.1), (0.2, 0.2, 0.8, 0.8)
 IMAGES = torch.tensor([NEAR, FAR, WRONG]).view(3, 1, 2, 2)
 LABELS = torch.tensor([0, 0, 0])
-
-
-def linear() -> nn.Module:
-    layer = nn.Linear(4, 3, bias=False)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.weight[0, :2] = 1
-        layer.weight[1, 2:] = 1
-    return nn.Sequential(nn.Flatten(), layer)
 
 
 def random_net() -> nn.Module:
