@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from apx import Batch, MaskedModel, Masks
-from apx.run.context import Observer
+from apx.runner.context import Observer
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

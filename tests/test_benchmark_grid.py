@@ -17,8 +17,8 @@ from apx.conformance import implemented_variants
 from apx.masks import reported_sparsity
 from apx.method import Variant
 from apx.registry import entries
-from apx.run.request import Request, build_settings
-from apx.run.start import start
+from apx.runner.request import Request, build_settings
+from apx.runner.start import start
 
 SPARSITIES = {"US": (0.9, 0.95, 0.99), "S": (0.5, 0.75, 0.9)}
 WIDTH = 8

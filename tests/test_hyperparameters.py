@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from apx.method import MethodSettings
 from apx.registry import Entry, entries, load_method, values_for
-from apx.run.request import Request, build_settings
+from apx.runner.request import Request, build_settings
 from apx.training.settings import TrainSettings, parse_fraction
 from apx_taxonomy import survey_label
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from apx.registry import architectures, entry, load_method, objectives, observers
-from apx.run.request import Request, build_settings, choose_variant
+from apx.runner.request import Request, build_settings, choose_variant
 from apx_cli.commands.run import command
 
 PLUGINS = Path(__file__).parent.parent / "plugins"

@@ -13,8 +13,8 @@ SCRIPT = """
 import hashlib, json, sys
 from pathlib import Path
 from torch import nn
-from apx.run.request import Request
-from apx.run.start import start
+from apx.runner.request import Request
+from apx.runner.start import start
 
 def network(num_classes, in_channels):
     return nn.Sequential(nn.Conv2d(in_channels, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(196, num_classes))

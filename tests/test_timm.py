@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from apx.errors import UserError
-from apx.run.request import Request
-from apx.run.start import start
+from apx.runner.request import Request
+from apx.runner.start import start
 
 NETWORKS = ("timm:mobilenetv3_small_100", "timm:vit_tiny_patch16_224")
 PHASES = {

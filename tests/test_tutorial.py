@@ -18,7 +18,7 @@ from strangers import on_path, write_metadata
 
 import apx
 from apx import registry
-from apx.run.request import Request, build_settings, choose_variant
+from apx.runner.request import Request, build_settings, choose_variant
 from apx_cli.main import cli
 
 ROOT = Path(__file__).parent.parent

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from apx.run.request import Request
-from apx.run.start import start
+from apx.runner.request import Request
+from apx.runner.start import start
 from apx_cli.commands.analyze import COMMANDS, command
 
 Analyze = Callable[..., Result]

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from apx.analysis import compare_weights, open_pruned
 from apx.errors import UserError
-from apx.run.request import Request
-from apx.run.start import start
+from apx.runner.request import Request
+from apx.runner.start import start
 from apx.target import Made
 
 DENSE = {"a.weight": torch.tensor([[0.1, -0.4, 0.3, 0.2]]), "b.weight": torch.tensor([[1.0, 2.0]])}

@@ -21,12 +21,12 @@ from apx.errors import UserError
 from apx.masked_model import MaskedModel
 from apx.paths import settle
 from apx.registry import entry
-from apx.run.cache import load_dense, store_dense
-from apx.run.context import Observer
-from apx.run.interrupts import Interrupted
-from apx.run.report import paper_command
-from apx.run.request import Request, build_settings, choose_variant, resolve
-from apx.run.start import resume, start
+from apx.runner.cache import load_dense, store_dense
+from apx.runner.context import Observer
+from apx.runner.interrupts import Interrupted
+from apx.runner.report import paper_command
+from apx.runner.request import Request, build_settings, choose_variant, resolve
+from apx.runner.start import resume, start
 
 TINY = {"batch_size": 400, "steps": 1, "epochs": 2}
 HYDRA = {f"{phase}.{key}": value for phase in ("pretrain", "prune", "finetune") for key, value in TINY.items()}
@@ -121,7 +121,7 @@ def test_a_run_that_fails_leaves_no_writer_behind(tmp_path: Path, monkeypatch: p
         time.sleep(0.5)
         settle(path, name)
 
-    monkeypatch.setattr("apx.run.directory.settle", slowly)
+    monkeypatch.setattr("apx.runner.directory.settle", slowly)
     with pytest.raises(Killed):
         start(request(), out=tmp_path / "run", observers=[KillAt(4)])  # right after the first epoch's checkpoint
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [

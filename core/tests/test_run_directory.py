@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from apx.run.directory import RunDirectory
+from apx.runner.directory import RunDirectory
 
 
 def number(state: dict[str, object] | None) -> int | None:
@@ -18,7 +18,7 @@ def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = RunDirectory.create(tmp_path / "run", {})
     directory.save_partial("train", {"weight": torch.tensor([1.0, 2.0])})
     directory.settle()
-    monkeypatch.setattr("apx.run.directory.settle", lambda *_: None)
+    monkeypatch.setattr("apx.runner.directory.settle", lambda *_: None)
     directory.save_partial("train", {"weight": torch.tensor([2.0, 3.0])})
     return directory.path
 
@@ -53,7 +53,7 @@ def test_a_failed_sync_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError("no space left on device")
 
     directory = RunDirectory.create(tmp_path / "run", {})
-    monkeypatch.setattr("apx.run.directory.settle", full)
+    monkeypatch.setattr("apx.runner.directory.settle", full)
     directory.save_partial("train", {"weight": torch.zeros(1)})
     with pytest.raises(OSError, match="no space"):
         directory.settle()

@@ -28,9 +28,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from apx.run.directory import RunDirectory
-from apx.run.plan import planned_phases
-from apx.run.request import Request, resolve
+from apx.runner.directory import RunDirectory
+from apx.runner.plan import planned_phases
+from apx.runner.request import Request, resolve
 from apx.training.settings import TrainSettings
 
 

@@ -26,8 +26,8 @@ from apx.conformance import implemented_variants
 from apx.datasets import Dataset, Split
 from apx.method import Variant
 from apx.registry import objectives
-from apx.run.context import Observer
-from apx.run.request import Request, build_settings
+from apx.runner.context import Observer
+from apx.runner.request import Request, build_settings
 from apx.training.trainer import Environment
 
 ARCH, WIDTH, BATCH, STEPS = "resnet18", 32, 64, 2

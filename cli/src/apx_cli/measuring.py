@@ -79,7 +79,7 @@ class Model:
     @cached_property
     def device(self) -> Any:
         """Where the network runs."""
-        from apx.run.request import choose_device
+        from apx.runner.request import choose_device
 
         return choose_device(self._asked.device)
 

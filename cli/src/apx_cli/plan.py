@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_plan(plan: Mapping[str, Any]) -> None:
-    """Print a plan, as `apx.run.plan.plan` returns it, for people."""
+    """Print a plan, as `apx.runner.plan.plan` returns it, for people."""
     record = plan["record"]
     out = console()
     asked = {name: value for name, value in record["request"].items() if name in ("method", "arch", "dataset", "seed")}

@@ -12,7 +12,7 @@ from .output import console, table, warn
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-    """Print `report.json`, as `apx.run.start` returns it, for people."""
+    """Print `report.json`, as `apx.runner.start` returns it, for people."""
     results = report["results"]
     columns = [name for name in ("dense", "pruned") if name in results] or ["pruned"]
     console().print(table("", *columns, rows=_rows(report, columns)))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from apx.masks import Masks, reported_sparsity
     from apx.method import AfterTraining, BeforeTraining, DuringTraining, Method, MethodSettings, Variant
     from apx.registry import entries, entry, failures, load_method
-    from apx.run.context import Observer, Run
+    from apx.runner.context import Observer, Run
     from apx.shrinking import shrink
     from apx.training.dynamics import Dynamics, Position
     from apx.training.objectives import Batch, Objective
@@ -39,9 +39,9 @@ _HOMES = {
     "Method": "apx.method",
     "MethodSettings": "apx.method",
     "Objective": "apx.training.objectives",
-    "Observer": "apx.run.context",
+    "Observer": "apx.runner.context",
     "Position": "apx.training.dynamics",
-    "Run": "apx.run.context",
+    "Run": "apx.runner.context",
     "Split": "apx.datasets",
     "TrainSettings": "apx.training.settings",
     "UserError": "apx.errors",

@@ -18,7 +18,7 @@ from .training.dynamics import Dynamics, Position
 
 if TYPE_CHECKING:
     from .masked_model import MaskedModel
-    from .run.context import Run
+    from .runner.context import Run
     from .training.objectives import Batch
 
 Projection = Callable[[str, Tensor], Tensor]

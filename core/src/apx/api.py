@@ -11,11 +11,11 @@ from torch import nn
 from .datasets import Dataset, from_loaders
 from .errors import UserError
 from .memory_format import set_memory_format
-from .run.directory import RunDirectory
-from .run.progress import Progress, Quiet
-from .run.record import run_record
-from .run.request import Request, resolve
-from .run.start import carry_out, check_network, make_run
+from .runner.directory import RunDirectory
+from .runner.progress import Progress, Quiet
+from .runner.record import run_record
+from .runner.request import Request, resolve
+from .runner.start import carry_out, check_network, make_run
 
 
 def prune(

@@ -14,7 +14,7 @@ from .training.settings import TrainSettings
 if TYPE_CHECKING:
     from .masked_model import MaskedModel
     from .masks import Masks
-    from .run.context import Run
+    from .runner.context import Run
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from apx.attacks import pgd, uniform_start
 from apx.datasets import ordered_batches
 from apx.masks import weight_names
 from apx.randomness import keyed_uniform
-from apx.run.context import Observer
-from apx.run.request import Request, build_settings
+from apx.runner.context import Observer
+from apx.runner.request import Request, build_settings
 from apx.specifics import IGQ, Weights
 from apx.training.objectives import Batch
 from apx_flyingbird.generalisation import Generalisation, rising

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from apx import MaskedModel, Position, build
 from apx.masks import Masks, count_zeros, weight_names
-from apx.run.context import Observer
-from apx.run.report import deviations
-from apx.run.request import Request, build_settings, resolve
+from apx.runner.context import Observer
+from apx.runner.report import deviations
+from apx.runner.request import Request, build_settings, resolve
 from apx.training.optimisation import learning_rate
 from apx_li20.method import Li20, Li20Settings, Slowing, normalised_magnitudes, with_dead_batch_norms
 

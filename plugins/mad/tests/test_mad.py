@@ -13,9 +13,9 @@ from torch.nn import functional
 from apx import Dynamics, MaskedModel, Masks, Position, build
 from apx.attacks import frozen
 from apx.masks import prunable_layers, weight_names
-from apx.run.context import Observer
-from apx.run.interrupts import Interrupted
-from apx.run.progress import Quiet
+from apx.runner.context import Observer
+from apx.runner.interrupts import Interrupted
+from apx.runner.progress import Quiet
 from apx.selection import pruned_count
 from apx.training.objectives import mart_loss
 from apx_mad.kfac import Call, batch_saliency, layer_saliency, parameter_names, projection, row_curvature

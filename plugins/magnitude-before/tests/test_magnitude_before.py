@@ -8,7 +8,7 @@ import torch
 
 from apx import MaskedModel
 from apx.masks import count_zeros, weight_names
-from apx.run.context import Observer
+from apx.runner.context import Observer
 
 Maker = Callable[..., Any]
 FAST = {"train.epochs": 1, "train.steps": 1, "train.batch_size": 8}

@@ -10,7 +10,7 @@ from torch import nn
 
 from apx import MaskedModel
 from apx.masks import Masks, count_zeros, weight_names
-from apx.run.context import Observer
+from apx.runner.context import Observer
 from apx_magnitude.method import MagnitudePruningSettings
 
 Maker = Callable[..., Any]

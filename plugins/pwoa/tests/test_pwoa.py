@@ -14,8 +14,8 @@ from apx import Batch, Dynamics, MaskedModel, Masks, Position, TrainSettings, Us
 from apx.admm import ADMM, project
 from apx.datasets import Split
 from apx.masks import weight_names
-from apx.run.context import Observer
-from apx.run.request import Request, build_settings
+from apx.runner.context import Observer
+from apx.runner.request import Request, build_settings
 from apx.specifics import structure_of
 from apx.specifics.rates import Uniform
 from apx.training.objectives import Threat

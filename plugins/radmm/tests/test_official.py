@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from apx import Masks
 from apx.admm import ADMM, energy, project
-from apx.run.request import Request, build_settings
+from apx.runner.request import Request, build_settings
 from apx.selection import pruned_count
 from apx.specifics import Local, structure_of
 from apx.training.optimisation import learning_rate

@@ -11,8 +11,8 @@ from apx import Batch, MaskedModel, UserError, build, shrink
 from apx.admm import ADMM, energy, project
 from apx.attacks import fgsm, pgd, uniform_start
 from apx.masks import Masks, weight_names
-from apx.run.context import Observer
-from apx.run.request import Request, build_settings
+from apx.runner.context import Observer
+from apx.runner.request import Request, build_settings
 from apx.specifics import Uniform, structure_of
 from apx.training.dynamics import Position
 from apx.training.objectives import Threat

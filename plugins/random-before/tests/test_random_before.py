@@ -7,7 +7,7 @@ import pytest
 
 from apx import MaskedModel
 from apx.masks import count_zeros
-from apx.run.context import Observer
+from apx.runner.context import Observer
 
 Maker = Callable[..., Any]
 FAST = {"train.epochs": 1, "train.steps": 1, "train.batch_size": 8}

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from apx import MaskedModel, build
 from apx.masks import count_zeros, weight_names
-from apx.run.context import Observer
-from apx.run.progress import Quiet
-from apx.run.request import Request, build_settings
+from apx.runner.context import Observer
+from apx.runner.progress import Quiet
+from apx.runner.request import Request, build_settings
 from apx.specifics import Magnitude, masks_by
 from apx.training.optimisation import learning_rate
 from apx_robustbird.method import EarlyBird, RobustBird, RobustBirdSettings, detector_mask, mask_distance

@@ -12,8 +12,8 @@ from apx import MaskedModel, build
 from apx.attacks import pgd
 from apx.masks import weight_names
 from apx.reparametrisation import LearnedScores
-from apx.run.context import Observer
-from apx.run.request import Request, build_settings
+from apx.runner.context import Observer
+from apx.runner.request import Request, build_settings
 from apx.training.optimisation import learning_rate
 from apx_rst.method import RST, RSTSettings
 from apx_rst.scores import initial_scores

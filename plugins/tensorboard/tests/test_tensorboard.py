@@ -15,7 +15,7 @@ from tensorboardX import event_file_writer
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from apx import Observer, UserError, registry
-from apx.run.directory import RunDirectory
+from apx.runner.directory import RunDirectory
 from apx_tensorboard.command import write
 from apx_tensorboard.observer import TensorBoard
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 from apx import MaskedModel, UserError, build
 from apx.coupling import couple_filters
 from apx.masks import Masks, count_zeros, weight_names
-from apx.run.context import Observer
-from apx.run.request import Request, build_settings
+from apx.runner.context import Observer
+from apx.runner.request import Request, build_settings
 from apx.specifics import Magnitude, masks_by
 from apx.training.optimisation import learning_rate
 from apx_twinrep.factors import Channel, Twin, equalise_filters, uniform_factor

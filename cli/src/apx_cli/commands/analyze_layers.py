@@ -89,8 +89,8 @@ def command(
     from apx.analysis import Attack, analyse_layers
     from apx.evaluation import ATTACKS, attacks_of
     from apx.evaluation.samples import draw
-    from apx.run.progress import default_progress
-    from apx.run.request import choose_device
+    from apx.runner.progress import default_progress
+    from apx.runner.request import choose_device
     from apx.target import Made, open_target
 
     name = name.lower() if name.lower() in ATTACKS else name

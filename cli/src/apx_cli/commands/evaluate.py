@@ -107,7 +107,7 @@ def command(
       apx evaluate model.safetensors --arch resnet18 --dataset cifar10 --attack pgd --set restarts=5 --eps 8/255
     """
     from apx.evaluation import Journal, attacks_of, evaluate
-    from apx.run.request import choose_device
+    from apx.runner.request import choose_device
     from apx.target import Made
 
     attack, protocol, parameters = _chosen(attack, protocol, asked.pop("steps"), dict(assignments))

@@ -72,7 +72,7 @@ def command(
 
     from apx.evaluation import attacks_of
     from apx.quantisation import compare, quantise, save_quantised
-    from apx.run.request import choose_device
+    from apx.runner.request import choose_device
     from apx.target import Made, open_target
 
     parameters = {} if steps is None else {"steps": steps}

@@ -14,7 +14,7 @@ from ..output import json_option, print_json, warn_of
 
 if TYPE_CHECKING:
     from apx import Observer
-    from apx.run.request import Request
+    from apx.runner.request import Request
 
 _PATH = click.Path(path_type=Path)
 
@@ -85,7 +85,7 @@ def command(
 
 def _request(config: Path | None, given: dict[str, Any]) -> Request:
     from apx import registry
-    from apx.run.request import Request, read_config
+    from apx.runner.request import Request, read_config
 
     document = read_config(config) if config is not None else {}
     given["set"] = {**document.get("set", {}), **given.get("set", {})}
@@ -97,7 +97,7 @@ def _request(config: Path | None, given: dict[str, Any]) -> Request:
 
 
 def _preview(request: Request, out: Path | None, as_json: bool) -> None:
-    from apx.run.plan import plan
+    from apx.runner.plan import plan
 
     from ..plan import print_plan
 
@@ -108,9 +108,9 @@ def _preview(request: Request, out: Path | None, as_json: bool) -> None:
 
 
 def _start(request: Request, out: Path | None, observers: tuple[str, ...], as_json: bool) -> None:
-    from apx.run.interrupts import Interrupted
-    from apx.run.progress import default_progress
-    from apx.run.start import default_directory, start
+    from apx.runner.interrupts import Interrupted
+    from apx.runner.progress import default_progress
+    from apx.runner.start import default_directory, start
 
     path = out or default_directory(request)
     try:
@@ -121,9 +121,9 @@ def _start(request: Request, out: Path | None, observers: tuple[str, ...], as_js
 
 
 def _continue(path: Path, observers: tuple[str, ...], as_json: bool) -> None:
-    from apx.run.interrupts import Interrupted
-    from apx.run.progress import default_progress
-    from apx.run.start import resume
+    from apx.runner.interrupts import Interrupted
+    from apx.runner.progress import default_progress
+    from apx.runner.start import resume
 
     try:
         report = resume(path, progress=default_progress(), observers=_observers(observers))
@@ -152,6 +152,6 @@ def _stop(signal: Any, path: Path) -> None:
 def _observers(names: tuple[str, ...]) -> list[Observer]:
     if not names:
         return []
-    from apx.run.context import observers_named
+    from apx.runner.context import observers_named
 
     return observers_named(names)

@@ -13,7 +13,7 @@ from ..evaluation.catalogue import SINGLE, SUITES, attacks_of, perturb
 from ..evaluation.network import Logits, check_logits, device_of, ready_for_attack
 from ..evaluation.samples import Samples
 from ..evaluation.threat import Threat
-from ..run.progress import Progress
+from ..runner.progress import Progress
 
 _SLACK = 1e-4  # of a pixel level: the same rounding
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..evaluation.network import device_of
 from ..evaluation.samples import Samples
-from ..run.progress import Progress
+from ..runner.progress import Progress
 from .crafting import Attack, craft
 from .features import feature_shift
 from .sweep import SweepRow, rates_on, sweep

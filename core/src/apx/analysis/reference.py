@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..export import load_checkpoint
 from ..masks import weight_names
 from ..registry import entry
-from ..run.directory import RunDirectory
+from ..runner.directory import RunDirectory
 from ..runs import RunFolder, open_run
 from ..target import Made, Opened, open_target
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..evaluation.samples import Samples
-from ..run.progress import Progress
+from ..runner.progress import Progress
 from .crafting import Attack, craft, predict
 from .rates import Rates, four_rates
 from .transforms import WeightTransform, as_json, transform_weights

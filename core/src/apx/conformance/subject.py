@@ -10,7 +10,7 @@ from torch import nn
 from ..coupling import check_couplable
 from ..errors import UserError
 from ..method import Method, MethodSettings, Variant
-from ..run.request import Request, build_settings
+from ..runner.request import Request, build_settings
 from ..training.settings import TrainSettings
 from .networks import build_tiny
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ..masked_model import MaskedModel
 from ..masks import Masks
 from ..randomness import derive_seed
-from ..run.context import Observer, Run
-from ..run.directory import RunDirectory
-from ..run.interrupts import Interrupted, Interrupts
+from ..runner.context import Observer, Run
+from ..runner.directory import RunDirectory
+from ..runner.interrupts import Interrupted, Interrupts
 from ..training.trainer import Environment
 from .data import Guard, tiny_dataset
 from .recorder import Observation, Recorder

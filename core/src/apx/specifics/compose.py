@@ -13,7 +13,7 @@ from .named import check_saliencies, criterion_of
 
 if TYPE_CHECKING:
     from ..masked_model import MaskedModel
-    from ..run.context import Run
+    from ..runner.context import Run
 
 
 def masks_by(criterion: Criterion | str, model: "MaskedModel", run: "Run", locality: Locality | None = None) -> Masks:

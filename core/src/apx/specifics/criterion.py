@@ -10,7 +10,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from ..masked_model import MaskedModel
-    from ..run.context import Run
+    from ..runner.context import Run
 
 
 class Criterion(ABC):

@@ -10,9 +10,9 @@ from torch import nn
 from ..masked_model import MaskedModel
 from ..method import Method
 from ..registry import entry, load_method, objectives
-from ..run.context import Observer, Run
-from ..run.report import unit_sparsity
-from ..run.request import Request, build_settings, choose_variant
+from ..runner.context import Observer, Run
+from ..runner.report import unit_sparsity
+from ..runner.request import Request, build_settings, choose_variant
 from ..training.trainer import Environment
 from .tiny import tiny_data, tiny_net
 

@@ -29,7 +29,7 @@ def write(run: Path) -> Path:
         UserError: it is no run directory, has no epochs, or has event files already.
     """
     from apx import UserError
-    from apx.run.directory import RunDirectory
+    from apx.runner.directory import RunDirectory
 
     from .events import FOLDER, EventFile, points
 
