@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from apx.runs import evaluations_of, open_run
+
 Apx = Callable[..., Result]
 
 FACTORY = """
@@ -62,10 +64,17 @@ def test_distances_are_printed(apx: Apx) -> None:
     assert "robust accuracy (FMN, L2 0.5)" in shown.stdout
 
 
-def test_a_transfer_names_its_source(apx: Apx) -> None:
+def test_a_run_keeps_its_evaluations_and_a_transfer_names_its_source(apx: Apx) -> None:
     made = apx("run", "magnitude", "--arch", "cnn-small", "--width", "4", "--set", "pretrain.epochs=1", "--set",
                "finetune.epochs=1", "--eval", "none", "--out", "run", "--device", "cpu")  # fmt: skip
     assert made.exit_code == 0, made.stderr
+    kept = apx("evaluate", "run", "--n", "12", "--attack", "fgsm", "--json")
+    assert json.loads(Path("run/evaluations/fgsm-linf-0.15-n12.json").read_text()) == document(kept)
+    assert "wrote run/evaluations/fgsm-linf-0.15-n12.json" in kept.stderr.replace("\\", "/")
+    assert apx("evaluate", "run", "--n", "12", "--attack", "clean", "--out", "clean.json").exit_code == 0
+    assert len(list(Path("run/evaluations").iterdir())) == 1, "the other went where --out says"
+    [(file, found)] = evaluations_of(open_run(Path("run"))).items()
+    assert (file.name, found["attacks"][0]["name"]) == ("fgsm-linf-0.15-n12.json", "fgsm")
     transferred = document(apx("evaluate", "py:mynet:make", *ON_DIGITS, "--source", "run", "--json"))
     assert transferred["source"] == "run"
     assert "attacked in its place" in apx("evaluate", "run", "--n", "4", "--source", "run").stdout

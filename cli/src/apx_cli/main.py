@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "Attack a network and print what is left of its accuracy.",
     "curve": "Draw the security curves of networks in one figure.",
     "analyze": "Look into a pruned network: layers, weights, samples on thin ice.",
+    "bench": "Time a network dense, masked and without its dead filters.",
     "quantize": "Quantise a network to 8 bits, zeros kept, and evaluate what is left.",
     "export": "Write a result as a file that plain PyTorch loads.",
     "runs": "List, show and remove run directories.",

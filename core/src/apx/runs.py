@@ -13,6 +13,10 @@ from .errors import UserError
 
 RECORD = "run.json"
 REPORT = "report.json"
+EVALUATIONS = "evaluations"
+"""Folder of a run directory with the results documents of `apx evaluate RUN`."""
+LATENCY = "latency.json"
+"""File of a run directory with what `apx bench RUN` measured."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,30 @@ def open_run(path: Path) -> RunFolder:
     if "apx_run" not in record:
         raise UserError(f"{path} is not a run directory: its {RECORD} was not written by apx")
     return RunFolder(path, record, _object(path / REPORT) if (path / REPORT).is_file() else None)
+
+
+def evaluation_file(run: Path, document: Mapping[str, Any]) -> Path:
+    """Return where a run directory keeps a results document: the same evaluation made again takes its place."""
+    threat, how = document["threat"], document["protocol"]
+    if how == "apx":  # a single attack
+        how = "-".join(str(attack["name"]) for attack in document["attacks"]) or "clean"
+    if "source" in document:
+        how = f"{how}-transfer"
+    name = f"{how}-{threat['norm']}-{threat['eps']:.4g}-n{document['n']}"
+    return run / EVALUATIONS / f"{name.lower()}.json"
+
+
+def evaluations_of(run: RunFolder) -> dict[Path, dict[str, Any]]:
+    """Return the results documents that `apx evaluate` left in a run directory, by file, oldest first.
+
+    Raises:
+        UserError: one of the files is no results document.
+    """
+    from .evaluation.stored import read_document
+
+    folder = run.path / EVALUATIONS
+    found = {file: read_document(file) for file in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
+    return dict(sorted(found.items(), key=lambda item: str(item[1]["created"])))
 
 
 def find_runs(folder: Path) -> tuple[list[RunFolder], list[str]]:

@@ -80,7 +80,12 @@ def _attack_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--no-prepare", is_flag=True, help="Attack the network as it is, not its faster copy.")
 @made_options
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Also write the results document here.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the results document here; into the run directory's evaluations/ by default.",
+)
 @json_option
 def command(
     target: Path,
@@ -98,8 +103,9 @@ def command(
 ) -> None:
     """Attack a network on the test set: TARGET is a run directory, a file of weights, or py:module:factory.
 
-    An evaluation that was killed goes on where it was when the same command is given again. --json prints the results
-    document, with what happened to each image.
+    An evaluation that was killed goes on where it was when the same command is given again. The results document, with
+    what happened to each image, is kept in the run directory, where leaderboard, report and submit find it; --out
+    writes it elsewhere, --json prints it.
 
     \b
     Example:
@@ -134,7 +140,7 @@ def command(
         journal=journal,
         **asked,
     )
-    _show(document, out, as_json)
+    _show(document, out or _kept_at(target, document), as_json)
     journal.discard()
 
 
@@ -176,6 +182,13 @@ def _open(target: Path, source: Path | None, made: Any) -> tuple[Opened, Opened 
     return opened, other
 
 
+def _kept_at(target: Path, document: dict[str, Any]) -> Path | None:
+    """Return where the document belongs if a run was evaluated; a file of weights has no such place."""
+    from apx.runs import RECORD, evaluation_file
+
+    return evaluation_file(target, document) if (target / RECORD).is_file() else None
+
+
 def _show(document: dict[str, Any], out: Path | None, as_json: bool) -> None:
     import json
 
@@ -186,3 +199,5 @@ def _show(document: dict[str, Any], out: Path | None, as_json: bool) -> None:
     if out is not None:
         atomic_write(out, (json.dumps(document, indent=2) + "\n").encode())
     print_json(document) if as_json else print_results(document)
+    if out is not None:
+        click.echo(f"wrote {out}", err=True)
