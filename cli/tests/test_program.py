@@ -46,8 +46,8 @@ def test_help_lists_the_commands_in_order(apx: Apx) -> None:
     text = apx("--help").stdout
     commands = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line[2:3].isalpha()]
     looking = ["list", "show", "compare", "cite"]
-    doing = ["run", "evaluate", "curve", "analyze", "quantize", "export"]
-    assert commands == [*looking, *doing, "runs", "cache", "plugin", "doctor"]
+    doing = ["run", "evaluate", "curve", "analyze", "bench", "quantize", "export"]
+    assert commands == [*looking, *doing, "runs", "zoo", "cache", "plugin", "doctor"]
 
 
 def test_an_unknown_command_names_the_nearest(apx: Apx) -> None:

@@ -22,6 +22,7 @@ COMMANDS = {
     "quantize": "Quantise a network to 8 bits, zeros kept, and evaluate what is left.",
     "export": "Write a result as a file that plain PyTorch loads.",
     "runs": "List, show and remove run directories.",
+    "zoo": "List, download, convert and verify published networks.",
     "cache": "Show or clear what apx keeps between runs.",
     "plugin": "Start a plugin, check what a method claims, list what is installed.",
     "doctor": "Show versions, the machine and broken plugins.",

@@ -13,6 +13,7 @@ from .runs import folder_size
 PARTS = {
     "dense": ("dense", "pretrained dense models that runs share"),
     "data": ("data", "downloaded and decoded data sets"),
+    "zoo": ("zoo", "downloaded checkpoints and distances of published networks"),
     "verdicts": ("verdicts.json", "which entries are valid"),
 }
 """The parts of the cache: name -> (file or folder under the cache folder, what it holds)."""

@@ -1,4 +1,4 @@
-"""Open what a user points at, a run directory or a checkpoint, as a network with its data."""
+"""Open what a user points at, a run directory, a checkpoint or a model key, as a network with its data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 from .runs import RECORD, RunFolder, open_run
+from .zoo.keys import looks_like_key, read_key
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,13 +21,17 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class Made:
-    """How a network was made; None where neither the file nor the user says."""
+    """How a network was made; None where neither the file nor the user says.
+
+    `zoo` is where the file of a model key is: a folder or `hf:owner/name` (`apx.zoo.source_of`).
+    """
 
     arch: str | None = None
     dataset: str | None = None
     width: int | None = None
     data_dir: str | None = None
     normalise: bool | None = None
+    zoo: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,9 @@ def open_target(path: Path, given: Made | None = None) -> Opened:
     """Open a run directory, or a checkpoint whose architecture and data are recorded in it or `given`.
 
     Args:
-        path: a run directory, its `model.safetensors`, any safetensors or PyTorch file of weights, or
-            `py:module:factory`, which makes the network with its weights.
+        path: a run directory, its `model.safetensors`, any safetensors or PyTorch file of weights,
+            `py:module:factory`, which makes the network with its weights, or the key of a published network
+            (`apx.load_model`).
         given: what the user says; it wins over what is recorded.
 
     Raises:
@@ -78,12 +84,14 @@ def open_target(path: Path, given: Made | None = None) -> Opened:
     """
     if str(path).startswith("py:"):
         return _made_by_factory(str(path), given or Made())
+    if looks_like_key(str(path)) and not path.exists():
+        return _published(str(path), given or Made())
     run = _run_of(path)
     weights = run.path / WEIGHTS if run is not None else path
     if run is not None and not weights.is_file():
         raise UserError(f"the run {run.path} has not ended: finish it with `apx run --resume {run.path}` first")
     if not weights.is_file():
-        raise UserError(f"there is no run directory or checkpoint {path}")
+        raise UserError(f"there is no run directory or checkpoint {path}, and it is no model key")
     metadata = _metadata(weights)
     made = _complete(given or Made(), _recorded(run, metadata))
     return _open(weights, made, run, metadata)
@@ -99,6 +107,33 @@ def _made_by_factory(name: str, given: Made) -> Opened:
     module = _built(name, data, made)
     facts = {"target": name, "method": None, "arch": name, "dataset": made.dataset, "selected_on": None}
     return Opened(module.eval(), data, made, {**facts, "sparsity": {"reported": reported_sparsity(module)}})
+
+
+def _published(text: str, given: Made) -> Opened:
+    import torch
+
+    from apx_taxonomy.model_key import DATASETS
+
+    from .datasets import load_dataset
+    from .memory_format import set_memory_format
+    from .zoo.model import CLASSES, open_model
+
+    try:
+        key = read_key(text)
+    except UserError as error:
+        raise UserError(f"there is no run directory or checkpoint {text}, and {error}") from None
+    if given.width is not None:
+        raise UserError(f"{key} is a network of its paper's width: leave --width out")
+    dataset = given.dataset or DATASETS[key.dataset]
+    data = load_dataset(dataset, given.data_dir)
+    if (data.num_classes, data.image_shape[0]) != (CLASSES, 3):
+        raise UserError(f"{key} tells {CLASSES} classes of colour images apart, {dataset} is not such data")
+    found = open_model(key, zoo=given.zoo)
+    if given.arch not in (None, found.arch):
+        raise UserError(f"{key} is a {found.arch}, not a {given.arch}: leave --arch out")
+    set_memory_format(found.module, torch.channels_last)
+    made = Made(found.arch, dataset, data_dir=given.data_dir, zoo=given.zoo)
+    return Opened(found.module, data, made, {**found.target_facts(), "dataset": dataset})
 
 
 def _built(arch: str, data: Dataset, made: Made) -> nn.Module:

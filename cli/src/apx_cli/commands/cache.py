@@ -47,7 +47,7 @@ def info(as_json: bool) -> None:
 @click.argument("part", required=False)
 @yes_option
 def clear(part: str | None, yes: bool) -> None:
-    """Delete one PART of the cache (dense, data, verdicts), or all of them; asks first.
+    """Delete one PART of the cache (dense, data, zoo, verdicts), or all of them; asks first.
 
     Only what apx keeps there is deleted, nothing else in the folder.
 

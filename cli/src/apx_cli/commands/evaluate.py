@@ -23,6 +23,7 @@ NORMS = ("Linf", "L2", "L1", "L0")
 def made_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how a checkpoint's network was made, for files that do not record it."""
     for option in (
+        click.option("--zoo", metavar="PLACE", help="Where a model key's file is: a folder, hf:owner/name, or drive."),
         click.option("--data-dir", metavar="DIR", help="Where data sets are and are downloaded to."),
         click.option("--dataset", metavar="NAME", help="The data of a checkpoint that does not record it."),
         click.option("--width", type=int, help="The width of a checkpoint that does not record it."),
@@ -101,7 +102,8 @@ def command(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Attack a network on the test set: TARGET is a run directory, a file of weights, or py:module:factory.
+    """Attack a network on the test set: TARGET is a run directory, a file of weights, the key of a
+    published network, or py:module:factory.
 
     An evaluation that was killed goes on where it was when the same command is given again. The results document, with
     what happened to each image, is kept in the run directory, where leaderboard, report and submit find it; --out
@@ -120,7 +122,7 @@ def command(
     attacks_of(attack, protocol, parameters)  # a name that is none is told before anything is loaded
     _check_out(out)
     where, journal = choose_device(device), Journal.at_home()
-    made = Made(**{name: asked.pop(name) for name in ("arch", "dataset", "width", "data_dir")})
+    made = Made(**{name: asked.pop(name) for name in ("arch", "dataset", "width", "data_dir", "zoo")})
     opened, other = _open(target, source, made)
     document = evaluate(
         opened.module.to(where),
@@ -173,7 +175,8 @@ def _open(target: Path, source: Path | None, made: Any) -> tuple[Opened, Opened 
     opened = open_target(target, made)
     if source is None:
         return opened, None
-    other = open_target(source, Made(dataset=opened.made.dataset, data_dir=made.data_dir))  # a network of its own
+    own = Made(dataset=opened.made.dataset, data_dir=made.data_dir, zoo=made.zoo)  # whatever else it is, it says
+    other = open_target(source, own)
     if other.data.num_classes != opened.data.num_classes or other.data.image_shape != opened.data.image_shape:
         raise UserError(
             f"{source} was made for {other.data.name}, {target} for {opened.data.name}: a transfer attack needs two "
