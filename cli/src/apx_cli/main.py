@@ -16,6 +16,7 @@ COMMANDS = {
     "cite": "Print the BibTeX of methods.",
     "run": "Prune a network with a method and evaluate the result.",
     "evaluate": "Attack a network and print what is left of its accuracy.",
+    "leaderboard": "Print the published leaderboards with your own runs beside them.",
     "curve": "Draw the security curves of networks in one figure.",
     "analyze": "Look into a pruned network: layers, weights, samples on thin ice.",
     "bench": "Time a network dense, masked and without its dead filters.",

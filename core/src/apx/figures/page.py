@@ -1,4 +1,4 @@
-"""A page that holds one figure and its numbers: one HTML file, light or dark as the reader's system is."""
+"""Pages in one HTML file, light or dark as the reader's system is; one that holds a figure and its numbers."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ thead th { white-space: normal; vertical-align: bottom; min-width: 5.5rem; }
 
 
 def page(title: str, description: str, *, drawn: str, static: str, numbers: str, lines: int) -> str:
-    """Return the page.
+    """Return a page with one figure.
 
     Args:
         title: its heading.
@@ -49,23 +49,33 @@ def page(title: str, description: str, *, drawn: str, static: str, numbers: str,
         numbers: HTML of a table.
         lines: entries of the figure's legend, which stand below one another on a narrow screen.
     """
+    return document(title, description, figure(drawn, static, lines) + f'<div class="numbers">{numbers}</div>\n')
+
+
+def figure(drawn: str, static: str, lines: int) -> str:
+    """Return an interactive figure, and its SVG for readers without JavaScript; arguments as of `page`."""
     picture = static[static.index("<svg") :]  # without the declarations, which belong at the head of a file
+    return (
+        f'<noscript><div class="static">{picture}</div></noscript>\n'
+        f'<div class="drawn" style="--lines: {lines}">{drawn}</div>\n'
+    )
+
+
+def document(title: str, description: str, body: str, *, style: str = "") -> str:
+    """Return an HTML document: a heading, a paragraph of text, HTML below; `style` is added to the page's own."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title)}</title>
-<style>{_STYLE}</style>
+<style>{_STYLE}{style}</style>
 <noscript><style>.drawn {{ display: none; }}</style></noscript>
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
 <p>{html.escape(description)}</p>
-<noscript><div class="static">{picture}</div></noscript>
-<div class="drawn" style="--lines: {lines}">{drawn}</div>
-<div class="numbers">{numbers}</div>
-</body>
+{body}</body>
 </html>
 """
 
