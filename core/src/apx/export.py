@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import pickle
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -113,13 +114,22 @@ def load_checkpoint(path: Path | str) -> dict[str, Tensor]:
     Raises:
         UserError: there is no such file, it is neither format, it would run code, or it holds no weights.
     """
+    return _state_dict(read_checkpoint(path), Path(path))
+
+
+def read_checkpoint(path: Path | str) -> object:
+    """Return what a safetensors or PyTorch file holds, as it was saved, without running code from it.
+
+    Raises:
+        UserError: there is no such file, it is neither, it is damaged, or it would run code.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
     if _is_safetensors(path):
-        return _state_dict(_read_safetensors(path), path)
+        return _read_safetensors(path)
     if _is_torch(path):
-        return _state_dict(_read_torch(path), path)
+        return _read_torch(path)
     raise UserError(f"{path} is no checkpoint: it is neither safetensors nor written by torch.save")
 
 
@@ -187,7 +197,7 @@ def _read_torch(path: Path) -> object:
                 f"refused to load {path}: {_reason(error)}; loading it could run code, "
                 "so save its state dict alone and load that"
             ) from error
-        except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        except (RuntimeError, EOFError, OSError, ValueError, LookupError, AssertionError, struct.error) as error:
             raise UserError(f"the checkpoint {path} is damaged or cut off ({type(error).__name__})") from error
 
 

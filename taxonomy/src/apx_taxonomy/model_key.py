@@ -12,7 +12,7 @@ ARCHS = {"R18": "resnet18", "V16": "vgg16"}
 """Architecture in a key -> its family; see `NETWORKS` for the networks that a family has."""
 NETWORKS = {
     "R18": ("resnet18", "preact_resnet18"),
-    "V16": ("vgg16", "vgg16_bn_linear", "vgg16_bn_linear_avg", "vgg16_bn_mlp512"),
+    "V16": ("vgg16", "vgg16_bn_linear", "vgg16_bn_linear_avg", "vgg16_bn_mlp512", "vgg16_bn_fc4096"),
 }
 """Architecture in a key -> the networks that the published checkpoints of that name really are."""
 DATASETS = {"CIFAR10": "cifar10", "SVHN": "svhn"}

@@ -27,6 +27,7 @@ BUILTIN = {
     "vgg16_bn_linear": "apx.architectures.vgg:vgg16_bn_linear",
     "vgg16_bn_linear_avg": "apx.architectures.vgg:vgg16_bn_linear_avg",
     "vgg16_bn_mlp512": "apx.architectures.vgg:vgg16_bn_mlp512",
+    "vgg16_bn_fc4096": "apx.architectures.vgg:vgg16_bn_fc4096",
     "wrn-28-4": "apx.architectures.wide_resnet:wrn_28_4",
     "wrn-28-10": "apx.architectures.wide_resnet:wrn_28_10",
     "cnn-small": "apx.architectures.cnn:cnn_small",

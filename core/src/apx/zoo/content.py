@@ -50,6 +50,6 @@ def _open(path: Path, kind: Kind) -> None:
 
         read_distances(path)
     else:
-        from .reading import read_checkpoint
+        from ..export import read_checkpoint
 
         read_checkpoint(path)

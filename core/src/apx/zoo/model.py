@@ -14,11 +14,10 @@ from apx_taxonomy.model_key import DATASETS, SPARSITIES, ModelKey
 from ..architectures import BUILTIN, build
 from ..architectures.normalisation import Normalisation, normalisation_of
 from ..errors import UserError
-from ..export import load_into, read_metadata
+from ..export import load_into, read_checkpoint, read_metadata
 from ..masks import PRUNABLE, reported_sparsity
 from .downloads import obtain
 from .keys import method_of, read_key
-from .reading import read_checkpoint
 from .record import Record
 from .sources import Source, source_of
 
@@ -262,8 +261,10 @@ def _others(path: Path, key: ModelKey) -> tuple[_Found, nn.Module]:
     """Return the network of a checkpoint that a method's own code wrote."""
     from .layouts import convert
 
-    converted = convert(read_checkpoint(path), sparsity=key.sparsity / 100)
-    module = build(converted.arch, num_classes=CLASSES, normalisation=converted.normalisation)
+    converted = convert(
+        read_checkpoint(path), sparsity=key.sparsity / 100, method=method_of(key), dataset=DATASETS[key.dataset]
+    )
+    module = build(converted.arch, num_classes=converted.num_classes, normalisation=converted.normalisation)
     module.load_state_dict(converted.state)
     found = _Found(converted.arch, converted.layout, converted.normalisation_source, tuple(converted.notes))
     return found, module
