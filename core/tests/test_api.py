@@ -85,3 +85,27 @@ def test_no_public_name_is_a_module_too() -> None:
     # whichever is imported first, `from apx import name` must give the same thing
     modules = {module.name for module in pkgutil.iter_modules(apx.__path__)}
     assert modules.isdisjoint(apx.__all__)
+
+
+def test_a_run_from_python_is_that_of_the_command_line(tmp_path: Path) -> None:
+    short = {"pretrain.epochs": 1, "finetune.epochs": 1}
+    done = apx.run("Magnitude", arch="cnn-small", width=4, settings=short, evaluation="none", out=tmp_path / "run",
+                   device="cpu")  # fmt: skip
+    assert done.path == tmp_path / "run"
+    assert done.finished
+    assert done.request["method"] == "magnitude"
+    assert done.report is not None
+    assert done.report["sparsity"]["requested"] == 0.9
+    with pytest.raises(apx.UserError, match="exists"):
+        apx.run("magnitude", arch="cnn-small", width=4, settings=short, evaluation="none", out=tmp_path / "run")
+    with pytest.raises(apx.UserError, match="hydra"):
+        apx.run("hydrra", out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_methods_are_listed_by_their_taxonomy() -> None:
+    everything = {entry.slug for entry in apx.list_methods()}
+    least = {entry.slug for entry in apx.list_methods(criterion="least importance score", stage=["after", "during"])}
+    assert {"hydra", "mad"} <= least < everything
+    with pytest.raises(apx.UserError, match="stage"):
+        apx.list_methods(stage="afterwards")

@@ -7,21 +7,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from apx.api import prune
+    from apx.api import prune, run
     from apx.architectures import build
     from apx.datasets import Dataset, Split, load_dataset
     from apx.errors import ApxError, UserError
     from apx.evaluation import evaluate
     from apx.hookspecs import hookimpl
+    from apx.leaderboards import leaderboard
     from apx.masked_model import MaskedModel
     from apx.masks import Masks, reported_sparsity
     from apx.method import AfterTraining, BeforeTraining, DuringTraining, Method, MethodSettings, Variant
-    from apx.registry import entries, entry, failures, load_method
+    from apx.registry import entries, entry, failures, list_methods, load_method
     from apx.runner.context import Observer, Run
     from apx.shrinking import shrink
     from apx.training.dynamics import Dynamics, Position
     from apx.training.objectives import Batch, Objective
     from apx.training.settings import TrainSettings
+    from apx.zoo import ModelKey, load_distances, load_model
 
 API_VERSION = "1"
 """Version of the interface between apx and plugins; an entry states it as `api`, a plugin without one as `apx_api`."""
@@ -38,6 +40,7 @@ _HOMES = {
     "Masks": "apx.masks",
     "Method": "apx.method",
     "MethodSettings": "apx.method",
+    "ModelKey": "apx.zoo",
     "Objective": "apx.training.objectives",
     "Observer": "apx.runner.context",
     "Position": "apx.training.dynamics",
@@ -52,10 +55,15 @@ _HOMES = {
     "evaluate": "apx.evaluation",
     "failures": "apx.registry",
     "hookimpl": "apx.hookspecs",
+    "leaderboard": "apx.leaderboards",
+    "list_methods": "apx.registry",
     "load_dataset": "apx.datasets",
+    "load_distances": "apx.zoo.distances",
     "load_method": "apx.registry",
+    "load_model": "apx.zoo.model",
     "prune": "apx.api",
     "reported_sparsity": "apx.masks",
+    "run": "apx.api",
     "shrink": "apx.shrinking",
 }
 
@@ -75,6 +83,7 @@ __all__ = [
     "Masks",
     "Method",
     "MethodSettings",
+    "ModelKey",
     "Objective",
     "Observer",
     "Position",
@@ -89,10 +98,15 @@ __all__ = [
     "evaluate",
     "failures",
     "hookimpl",
+    "leaderboard",
+    "list_methods",
     "load_dataset",
+    "load_distances",
     "load_method",
+    "load_model",
     "prune",
     "reported_sparsity",
+    "run",
     "shrink",
 ]
 

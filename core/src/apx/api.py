@@ -1,7 +1,7 @@
-"""Pruning one's own network on one's own data, from Python."""
+"""From Python: pruning one's own network on one's own data, and what `apx run` does."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ from torch import nn
 from .datasets import Dataset, from_loaders
 from .errors import UserError
 from .memory_format import set_memory_format
+from .registry import entry
+from .runner.context import Observer
 from .runner.directory import RunDirectory
 from .runner.progress import Progress, Quiet
 from .runner.record import run_record
 from .runner.request import Request, resolve
-from .runner.start import carry_out, check_network, make_run
+from .runner.start import carry_out, check_network, default_directory, make_run, start
+from .runs import RunFolder, open_run
 
 
 def prune(
@@ -99,6 +102,85 @@ def prune(
     if directory is not None:
         directory.finish_run(report)
     return set_memory_format(plain, torch.contiguous_format), report
+
+
+def run(
+    method: str,
+    *,
+    arch: str = "resnet18",
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    width: int | None = None,
+    structure: str | None = None,
+    granularity: str | None = None,
+    schedule: str | None = None,
+    locality: str | None = None,
+    budget: str | None = None,
+    sparsity: float | None = None,
+    preset: str = "quick",
+    settings: Mapping[str, Any] | None = None,
+    epochs_scale: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    checkpoint: Path | str | None = None,
+    evaluation: str = "quick",
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+    observers: Sequence[Observer] = (),
+) -> RunFolder:
+    """Do what `apx run METHOD` does: prune a network by name on data by name, evaluate it, keep all in a run directory.
+
+    Args:
+        method: slug, key or name of an implemented method.
+        arch: a network, as in the README's list.
+        dataset: the data: a name, `folder:PATH` or `py:module:factory`.
+        data_dir: where data sets are and are downloaded to; the cache where None.
+        width: channels of the first stage; the paper's where None.
+        structure, granularity, schedule, locality, budget: choose the variant; the method's first where None.
+        sparsity: share removed in the variant's unit; the method's default where None.
+        preset: `quick` or `paper`.
+        settings: overrides by dotted name, as `--set` takes them: {"finetune.epochs": 5}.
+        epochs_scale: factor on every phase's epochs.
+        seed, device, precision: as for `apx run`.
+        checkpoint: weights of the dense network to start from, in place of pretraining.
+        evaluation: `quick`, `standard` or `none`.
+        out: the run directory to make; `runs/<method>-<arch>-<dataset>-<time>` where None. One that was interrupted
+            goes on with `apx.runner.start.resume`.
+        progress: what shows the work; nothing where None.
+        observers: listeners of the run.
+
+    Returns:
+        The run directory: its `path`, its `record` (run.json) and its `report` (report.json).
+
+    Raises:
+        UserError: a mistake in what is asked, or `out` exists; nothing has been trained or written then.
+        Interrupted: Ctrl-C or SIGTERM; the directory can be resumed.
+    """
+    request = Request(
+        method=entry(method).slug,
+        arch=arch,
+        dataset=dataset,
+        data_dir=data_dir,
+        width=width,
+        structure=structure,
+        granularity=granularity,
+        schedule=schedule,
+        locality=locality,
+        budget=budget,
+        sparsity=sparsity,
+        preset=preset,
+        set=dict(settings or {}),
+        epochs_scale=epochs_scale,
+        seed=seed,
+        device=device,
+        precision=precision,
+        from_checkpoint=None if checkpoint is None else str(checkpoint),
+        eval=evaluation,
+    )
+    path = default_directory(request) if out is None else Path(out)
+    start(request, out=path, progress=progress, observers=list(observers))
+    return open_run(path)
 
 
 def _dataset(data: Any, eps: float, augmentation: str) -> Dataset:

@@ -12,6 +12,7 @@ from .discovery import Plugin
 from .extensions import architectures, attacks, commands, criteria, datasets, objectives, observers
 from .failure import Failure
 from .hyperparameters import Hyperparameter, values_for
+from .listing import list_methods
 from .loading import failures, load_method, refresh
 from .method_entry import Entry, View
 from .query import Query, read_word, select
@@ -31,6 +32,7 @@ __all__ = [
     "entries",
     "entry",
     "failures",
+    "list_methods",
     "load_method",
     "objectives",
     "observers",
