@@ -4,10 +4,9 @@
     APX_HO_FMN=HO-FMN python tests/benchmarks/ho_fmn_against_official.py runs/a [RUN ...] --eps 0.15
 
 From the authors' code come the attack and the search space. Its tuner needs an ax-platform of 2024, which does not
-install beside a current PyTorch: apx's tuner stands in for it, with the same points and suggestions for both. As in
-their code, the official search sees one batch in all its trials; apx's sees a new one in each. Tuning images are the
-validation split, attacked ones are of the test split. Official images that are unchanged count as not found, not as
-broken.
+install beside a current PyTorch: apx's tuner stands in for it, with the same points and suggestions for both. Both
+tune on the same images of the validation split; attacked ones are of the test split. Official images that are
+unchanged count as not found, not as broken.
 """
 
 import argparse
@@ -91,18 +90,17 @@ def compare(path: Path, root: Path, asked: argparse.Namespace) -> None:
     tuning, test, size = opened.data.val, opened.data.test, asked.batch
     images, labels = to_float(tuning.images), tuning.labels
     x, y = to_float(test.images[: asked.images]), test.labels[: asked.images]
-
-    def batch(number: int) -> tuple[Tensor, Tensor]:
-        rows = keyed_permutation(len(labels), asked.seed, "tuning", epoch=number)[:size]
-        return images[rows], labels[rows]
+    rows = keyed_permutation(len(labels), asked.seed, "tuning")[:size]
 
     space = official_space(root, asked.optimizer, asked.scheduler)
     if dict(space) != dict(space_of(asked.optimizer, asked.scheduler)):
         print(f"  search spaces differ: {space} and {space_of(asked.optimizer, asked.scheduler)}")
     attack = official_attack(net, asked)
-    best = tune_official(attack, space, images[:size], labels[:size], asked)
+    best = tune_official(attack, space, images[rows], labels[rows], asked)
     names = {"loss": asked.loss, "optimizer": asked.optimizer, "scheduler": asked.scheduler}
-    tuned = tune(net, batch, norm="Linf", trials=asked.trials, steps=asked.steps, seed=asked.seed, **names)
+    tuned = tune(
+        net, images[rows], labels[rows], norm="Linf", trials=asked.trials, steps=asked.steps, seed=asked.seed, **names
+    )
     same = Configuration(**names, **best, eta_min=0.0)
 
     def ours(configuration: Configuration, fidelity: Any = "apx") -> Tensor:

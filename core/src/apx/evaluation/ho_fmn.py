@@ -15,16 +15,10 @@ from .search_space import SEARCH, combinations, space_of, suggest
 
 __all__ = ["SEARCH", "Configuration", "Trial", "Tuned", "combinations", "configured_fmn", "tune"]
 
-FINALISTS = 4
-"""With eight trials or more, the last four compare the nearest configurations on one batch: luck differs by batch."""
-
-Batches = Callable[[int], tuple[Tensor, Tensor]]
-"""Trial number -> its images [B, C, H, W] and labels [B]."""
-
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration and the median distance that it reached on its batch, +inf where fewer than half fell."""
+    """One configuration and the median distance that it reached, +inf where fewer than half of the images fell."""
 
     number: int
     configuration: Configuration
@@ -61,7 +55,8 @@ class Tuned:
 
 def tune(
     model: nn.Module,
-    batch: Batches,
+    x: Tensor,
+    y: Tensor,
     *,
     norm: str,
     loss: str,
@@ -77,23 +72,23 @@ def tune(
     """Find the hyperparameters with which `configured_fmn` comes nearest to the boundary of `model`.
 
     The first trials are points of a scrambled Sobol sequence, max(5, 2 x hyperparameters) of them; then a Gaussian
-    process suggests the point of most expected improvement. Each trial attacks a batch of its own (in the published
-    code all see the same images); the last ones repeat the `FINALISTS` on one batch, and the best of them is taken. A
-    trial's value is the median distance, where a clean image that is misclassified counts as infinitely far, as in the
-    published code: it says nothing about the attack.
+    process suggests the point of most expected improvement. All trials attack the same images, as in the published
+    code: between batches medians differ by more than between good configurations, and on batches of their own the
+    winner was a lucky batch more often than a better configuration. A trial's value is the median distance, where a
+    clean image that is misclassified counts as infinitely far, as in the published code: it says nothing about the
+    attack.
 
     Args:
         model: maps images to logits [B, classes].
-        batch: gives the images and labels of each trial; the test images that are attacked later should not be among
-            them.
+        x, y: images [B, C, H, W] and labels [B]; the test images that are attacked later should not be among them.
         norm: L0, L1, L2 or Linf.
         loss: LL, CE or DLR.
         optimizer: SGD, Adam or Adamax.
         scheduler: CALR, RLROP or None.
         trials: how many in all, those `done` included.
         steps: of each attack.
-        seed: of the suggestions; the same seed and batches give the same trials.
-        fidelity: `official` attacks as the published code does, and has no finalists.
+        seed: of the suggestions; the same seed and images give the same trials.
+        fidelity: `official` attacks as the published code does.
         on_trial: called after each trial, so that it can be stored.
         done: the first trials of an interrupted search, in their order; it goes on as it would have.
 
@@ -103,26 +98,16 @@ def tune(
     first = Configuration(loss=loss, optimizer=optimizer, scheduler=scheduler, eta_min=0.0)
     _check_trials(first, trials, done)
     space = space_of(optimizer, scheduler)
-    made, searching = list(done[:trials]), _searching(trials, fidelity)
+    made = list(done[:trials])
     for number in range(len(made), trials):
-        if number < searching:
-            seen = [({name: getattr(trial.configuration, name) for name in space}, trial.distance) for trial in made]
-            chosen = Configuration.from_dict({**first.as_dict(), **suggest(space, seen, seed)})
-        else:
-            nearest = sorted(made[:searching], key=lambda trial: trial.distance)
-            chosen = nearest[number - searching].configuration
-        x, y = batch(min(number, searching))
+        seen = [({name: getattr(trial.configuration, name) for name in space}, trial.distance) for trial in made]
+        chosen = Configuration.from_dict({**first.as_dict(), **suggest(space, seen, seed)})
         found = configured_fmn(model, x, y, norm=norm, steps=steps, configuration=chosen, fidelity=fidelity)
         made.append(Trial(number, chosen, _median(found.distances)))
         if on_trial is not None:
             on_trial(made[-1])
-    best = min(made[searching:] or made, key=lambda trial: trial.distance)
+    best = min(made, key=lambda trial: trial.distance)
     return Tuned(best.configuration, best.distance, tuple(made))
-
-
-def _searching(trials: int, fidelity: Fidelity) -> int:
-    """Return how many trials suggest a configuration of their own."""
-    return trials - FINALISTS if trials >= 2 * FINALISTS and fidelity == "apx" else trials
 
 
 def _median(distances: Tensor) -> float:

@@ -58,7 +58,7 @@ class HOFMN(_MinimumNorm):
     scheduler: Literal["CALR", "RLROP", "all"] | None = "CALR"
     trials: int = Field(32, ge=1, description="of each combination")
     trial_steps: int = Field(100, ge=1)
-    trial_samples: int = Field(64, ge=1, description="samples of a trial, each trial its own while there are any")
+    trial_samples: int = Field(64, ge=1, description="tuning samples, the same in each trial")
     steps: int = Field(200, ge=1)
     fidelity: Literal["apx", "official"] = "apx"
     configuration: dict[str, Any] | None = Field(None, description="attack with this one, nothing is tuned")
@@ -82,12 +82,14 @@ class HOFMN(_MinimumNorm):
         if self.configuration is not None:
             return self
         done = [Trial.from_dict(trial) for trial in rehearsal.trials]
+        batch = rehearsal.batch(0, self.trial_samples)
         best: Tuned | None = None
         for loss, optimizer, scheduler in self._combinations():
             earlier, done = done[: self.trials], done[self.trials :]
             tuned = tune(
                 setting.network,
-                lambda number: self._images(rehearsal, number),
+                batch.x,
+                batch.y,
                 norm=setting.threat.norm,
                 loss=loss,
                 optimizer=optimizer,
@@ -117,10 +119,6 @@ class HOFMN(_MinimumNorm):
             fidelity=self.fidelity,
         )
         return Crafted(found.x_adv, found.distances)
-
-    def _images(self, rehearsal: Rehearsal, number: int) -> tuple[Tensor, Tensor]:
-        batch = rehearsal.batch(number, self.trial_samples)
-        return batch.x, batch.y
 
     def _combinations(self) -> Iterator[tuple[str, str, str | None]]:
         for loss in ("LL", "CE", "DLR") if self.loss == "all" else (self.loss,):
