@@ -15,7 +15,8 @@ def test_the_published_rows_are_printed_with_their_footnotes(apx: Apx) -> None:
     shown = apx("leaderboard", "--dataset", "cifar10", "--structure", "US", "--arch", "resnet18", "--sparsity", "95")
     assert shown.exit_code == 0, shown.exception
     lines = shown.stdout.splitlines()
-    assert [line.split()[0] for line in lines[2:5]] == ["FlyingBird", "HARP", "RobustBird"]
+    assert lines[0].startswith("Of all rows: source published; data cifar10; network resnet18; structure US;")
+    assert [line.split()[0] for line in lines[4:7]] == ["FlyingBird", "HARP", "RobustBird"]
     assert any(line.startswith("[1] ") for line in lines)
     assert "Not printed in bold" in shown.stdout
 
@@ -42,7 +43,7 @@ def test_an_evaluated_run_stands_beside_the_published_ones(apx: Apx) -> None:
 
 def test_mistakes_are_one_sentence(apx: Apx) -> None:
     for arguments, said in (
-        (("--arch", "resnet19"), "no row has arch 'resnet19': there are resnet18, vgg16"),
+        (("--arch", "resnet19"), "no result has arch 'resnet19': there are resnet18, vgg16"),
         (("--runs", "nowhere"), "there is no directory nowhere"),
         (("--file", "nowhere.json"), "cannot read nowhere.json"),
         (("--json", "--markdown"), "exclude each other"),

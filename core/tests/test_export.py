@@ -165,8 +165,8 @@ def test_other_mistakes(net, tmp_path):
     export_state(tmp_path / "b.pt", net, "torch")
     with pytest.raises(UserError, match="does not fit Linear"):
         load_into(nn.Linear(2, 2), tmp_path / "b.pt")
-    with pytest.raises(UserError, match="safetensors or torch"):
-        export_state(tmp_path / "c", net, "onnx")
+    with pytest.raises(UserError, match="choose one of safetensors, torch, onnx"):
+        export_state(tmp_path / "c", net, "tf")
     with pytest.raises(UserError, match="example input"):
         export_state(tmp_path / "c", net, shrink=True)
     assert not (tmp_path / "c").exists()

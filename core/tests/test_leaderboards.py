@@ -16,6 +16,8 @@ from apx.leaderboards.board import ordered
 from apx.leaderboards.html import page
 from apx.leaderboards.text import markdown, table_of
 
+AUTOATTACK = [{"name": name, "parameters": {}} for name in ("apgd-ce", "apgd-t", "fab-t", "square")]
+
 
 def results(**changes: object) -> dict:
     accuracy = {"value": 0.5, "low": 0.4, "high": 0.6, "interval": "wilson"}
@@ -32,9 +34,17 @@ def write_run(folder: Path, *evaluations: dict, report: dict | None = None, **re
     """Write the files of a finished run that a leaderboard reads."""
     folder.mkdir(parents=True)
     asked = {"method": "hydra", "arch": "resnet18", "dataset": "digits", "preset": "quick", "width": None, **request}
-    record = {"apx_run": 1, "request": asked, "variant": {"structure": "US"}, "created": "2026-01-01"}
+    record = {
+        "apx_run": 1, "request": asked, "method": "hydra", "variant": {"structure": "US"}, "settings": {},
+        "device": "cpu", "precision": "fp32", "threads": 1, "versions": {"torch": "2"}, "created": "2026-01-01",
+    }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record))
-    body = {"results": {"pruned": results()}, "sparsity": {"requested": 0.9, "reported": 0.899}}
+    body = {
+        "apx_report": 1, "run": str(folder), "record": record, "selected_on": "none", "dense_origin": "",
+        "sparsity": {"requested": 0.9, "reported": 0.899, "unit": "weights", "own": 0.9},
+        "results": {"pruned": results()}, "seconds": {"total": 1.0, "phases": {}}, "deviations": [],
+        "paper_command": "apx run hydra",
+    }  # fmt: skip
     (folder / "report.json").write_text(json.dumps({**body, **(report or {})}))
     for number, document in enumerate(evaluations):
         (folder / "evaluations").mkdir(exist_ok=True)
@@ -91,7 +101,7 @@ def test_inconsistent_bold_has_a_footnote_each_and_nothing_else_is_bold_out_of_r
 
 
 def test_the_most_searching_evaluation_of_a_run_counts(tmp_path: Path) -> None:
-    standard = results(protocol="standard", n=100, attacks=[{"name": "apgd-ce", "parameters": {}}])
+    standard = results(protocol="standard", n=100, attacks=AUTOATTACK)
     transfer = results(protocol="plus", source="elsewhere")
     clean = results(protocol="full", robust_accuracy=None)
     write_run(tmp_path / "runs" / "one", results(n=20), standard, transfer, clean)
@@ -109,12 +119,38 @@ def test_what_keeps_a_run_from_the_published_tables_is_said(tmp_path: Path) -> N
         "settings of its own",
     )  # fmt: skip
     alike = results(
-        dataset="cifar10", protocol="benchmark2024", n=10_000, threat={"norm": "Linf", "eps": 0.031}, selected_on="test"
-    )
+        dataset="cifar10", protocol="benchmark2024", n=10_000, threat={"norm": "Linf", "eps": 0.031},
+        selected_on="test", attacks=AUTOATTACK,
+    )  # fmt: skip
     run = write_run(tmp_path / "two", alike, preset="paper", dataset="cifar10")
     [row] = leaderboard(source="local", runs=[run])
     assert row.differs == ("selected on test",)
     assert not row.bold
+    other = {"requested": 0.9, "reported": 0.4, "unit": "filters", "own": 0.8}
+    run = write_run(tmp_path / "three", report={"sparsity": other}, arch="cnn-small")
+    [row] = leaderboard(source="local", runs=[run])
+    assert {"sparsity of filters, not weights", "sparsity 80 in place of 90"} <= set(row.differs)
+
+
+def test_a_stronger_evaluation_that_is_not_the_protocol_is_a_remark(tmp_path: Path) -> None:
+    weaker = {"value": 0.3, "low": 0.2, "high": 0.4, "interval": "wilson"}
+    standard = results(protocol="standard", attacks=AUTOATTACK)
+    fuller = results(protocol="curve", attacks=[{"name": "ho-fmn", "parameters": {}}], robust_accuracy=weaker)
+    run = write_run(tmp_path / "one", standard, fuller)
+    [row] = leaderboard(source="local", runs=[run])
+    assert (row.attack, row.robust and row.robust.value) == ("AutoAttack", 50.0)
+    assert row.remarks == (f"HO-FMN on 360 images leaves the network of {run} 30.00 % robust accuracy.",)
+
+
+def test_a_results_document_is_a_row_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    key = "HYDRA_Sehwag2020Hydra_R18_CIFAR10_S_75"
+    file.write_text(json.dumps(results(target=key, sparsity={"reported": 0.74, "requested": None, "unit": None})))
+    [row] = leaderboard(source="local", runs=[], files=[file])
+    assert (row.method, row.structure, row.sparsity, row.reported) == ("hydra", "S", 74.0, 74.0)
+    file.write_text(json.dumps(results(method=None)))
+    with pytest.raises(UserError, match="names no pruning method"):
+        leaderboard(source="local", runs=[], files=[file])
 
 
 def test_cost_is_shown_where_it_was_measured(tmp_path: Path) -> None:
@@ -129,7 +165,7 @@ def test_cost_is_shown_where_it_was_measured(tmp_path: Path) -> None:
     (run / "latency.json").write_text("{}")
     said: list[str] = []
     assert leaderboard(source="local", runs=[run], warn=said.append) == []
-    assert "latency.json cannot be read" in said[0]
+    assert "latency.json is no measurement of `apx bench`" in said[0]
 
 
 def test_runs_that_have_not_ended_or_were_not_attacked_have_no_row(tmp_path: Path) -> None:
@@ -165,8 +201,8 @@ def test_filters_take_several_values_and_name_the_allowed_ones() -> None:
                        method=["HYDRA", "rst"])  # fmt: skip
     assert {(row.method, row.sparsity) for row in rows} == {(m, s) for m in ("hydra", "rst") for s in (90.0, 99.0)}
     for wrong, said in (
-        ({"dataset": ["cifar11"]}, "no row has dataset 'cifar11': there are cifar10, svhn"),
-        ({"sparsity": [91]}, "no row has sparsity '91': there are 50, 75, 90, 95, 99"),
+        ({"dataset": ["cifar11"]}, "no result has dataset 'cifar11': there are cifar10, svhn"),
+        ({"sparsity": [91]}, "no result has sparsity '91': there are 50, 75, 90, 95, 99"),
         ({"metric": "loss"}, "unknown metric 'loss': choose one of robust, clean"),
         ({"source": "mine"}, "unknown source 'mine': choose one of published, local, all"),
         ({"sort": "colour"}, "unknown column 'colour'"),

@@ -21,7 +21,7 @@ COMMANDS = {
     "analyze": "Look into a pruned network: layers, weights, samples on thin ice.",
     "bench": "Time a network dense, masked and without its dead filters.",
     "quantize": "Quantise a network to 8 bits, zeros kept, and evaluate what is left.",
-    "export": "Write a result as a file that plain PyTorch loads.",
+    "export": "Write a result for use without apx: safetensors, PyTorch, ONNX.",
     "runs": "List, show and remove run directories.",
     "zoo": "List, download, convert and verify published networks.",
     "cache": "Show or clear what apx keeps between runs.",

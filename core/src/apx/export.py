@@ -21,7 +21,8 @@ from .shrinking import ShrinkReport, resize
 from .shrinking import shrink as shrunk
 from .state_file import save_tensors
 
-Format = Literal["safetensors", "torch"]
+Format = Literal["safetensors", "torch", "onnx"]
+FORMATS = ("safetensors", "torch", "onnx")
 CHANNELS = "apx_channels"
 """Safetensors metadata: JSON, layer name -> [outputs, inputs] of a shrunk network."""
 _NORMALISATION = "apx_normalisation"  # likewise: mean and std of the input, which no state dict holds
@@ -45,33 +46,41 @@ def export_state(
     * `torch`: the state dict for `torch.load(path, weights_only=True)`. A shrunk network fits no constructor, so it
       becomes a program: `torch.export.load(path).module()` runs it, any batch size, without apx and without the
       class it came from. Its weights are raw tensors, nothing is pickled.
+    * `onnx`: see `apx.onnx_export.export_onnx`.
 
     Args:
         path: the file.
         module: a plain network, masks folded in; it is not changed.
-        to: `safetensors` or `torch`.
+        to: `safetensors`, `torch` or `onnx`.
         shrink: remove dead filters physically first (`apx.shrink`).
-        example_input: images [B, C, H, W], needed to shrink.
-        metadata: text stored with the weights (safetensors only).
+        example_input: images [B, C, H, W], needed to shrink, and for ONNX.
+        metadata: text stored with the weights (not in PyTorch files).
 
     Raises:
-        UserError: an unknown format, no example to shrink with, a network that cannot be shrunk exactly, or one of 8
-            bits.
+        UserError: an unknown format, no example where one is needed, a network that cannot be shrunk exactly or
+            exported, or one of 8 bits.
     """
     from .quantisation.simulation import is_quantised
 
     path = Path(path)
     if is_quantised(module):
         raise UserError("a network of 8 bits is in the file that `apx quantize --out` wrote: export the float32 one")
-    if to not in ("safetensors", "torch"):
-        raise UserError(f"unknown format '{to}': choose safetensors or torch")
+    if to not in FORMATS:
+        raise UserError(f"unknown format '{to}': choose one of {', '.join(FORMATS)}")
+    if example_input is None and (shrink or to == "onnx"):
+        why = "shrinking needs an example input, to see which filters emit zero"
+        raise UserError(why if shrink else "ONNX needs an example input, to trace the network")
     if not shrink:
-        _write_state(path, module, to, dict(metadata or {}))
+        if to == "onnx":
+            _write_onnx(path, module, example_input, metadata)
+        else:
+            _write_state(path, module, to, dict(metadata or {}))
         return None
-    if example_input is None:
-        raise UserError("shrinking needs an example input, to see which filters emit zero")
+    assert example_input is not None
     report = shrunk(module, example_input)
-    if to == "torch":
+    if to == "onnx":
+        _write_onnx(path, report.module, example_input, metadata)
+    elif to == "torch":
         atomic_write(path, _program(report.module, example_input))
     else:
         earlier = json.loads((metadata or {}).get(CHANNELS, "{}"))  # of a network that was shrunk before
@@ -141,6 +150,13 @@ def read_metadata(path: Path | str) -> dict[str, str]:
         return {}
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
+
+
+def _write_onnx(path: Path, module: nn.Module, example: Tensor | None, metadata: Mapping[str, str] | None) -> None:
+    from .onnx_export import export_onnx
+
+    assert example is not None
+    export_onnx(path, module, example, metadata or {})
 
 
 def _write_state(path: Path, module: nn.Module, to: Format, metadata: dict[str, str]) -> None:

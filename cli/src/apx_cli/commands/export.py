@@ -1,4 +1,4 @@
-"""`apx export`: write a result as a file that plain PyTorch loads."""
+"""`apx export`: write a result as a file that PyTorch or ONNX runtimes load without apx, with a model card."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from apx.errors import UserError
 
 from .evaluate import made_options
 
-_SUFFIX = {"safetensors": ".safetensors", "torch": ".pt"}
+_SUFFIX = {"safetensors": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
 
 
 @click.command(name="export")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(
     "--to",
-    type=click.Choice(["safetensors", "torch"], case_sensitive=False),
+    type=click.Choice(["safetensors", "torch", "onnx"], case_sensitive=False),
     default="safetensors",
     show_default=True,
     help="The kind of file.",
@@ -26,23 +26,30 @@ _SUFFIX = {"safetensors": ".safetensors", "torch": ".pt"}
 @click.option("--shrink", is_flag=True, help="Remove dead filters physically first.")
 @click.option("--dense", is_flag=True, help="The dense network that a run has pruned, in place of its result.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The file to write.")
-@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("--no-card", is_flag=True, help="Write no model card.")
+@click.option("--force", is_flag=True, help="Replace the files if they exist.")
 @made_options
-def command(target: Path, to: Any, shrink: bool, dense: bool, out: Path | None, force: bool, **made: Any) -> None:
-    """Write TARGET, a run directory or a file of weights, as a file that plain PyTorch loads without apx.
+def command(
+    target: Path, to: Any, shrink: bool, dense: bool, out: Path | None, no_card: bool, force: bool, **made: Any
+) -> None:
+    """Write TARGET, a run directory, a file of weights or the key of a published network, for use without apx.
 
     `safetensors` holds the state dict. `torch` holds it for torch.load(..., weights_only=True); with --shrink it holds
-    a program that torch.export.load runs, since a shrunk network fits no constructor.
+    a program that torch.export.load runs, since a shrunk network fits no constructor. `onnx` is compared with PyTorch
+    in onnxruntime before it is kept. Beside the file lies a model card, FILE.md.
 
     \b
     Example:
       apx export runs/hydra-resnet18-digits-20261120-101500 --to torch --out hydra.pt
       apx export runs/hydra-resnet18-digits-20261120-101500 --dense --out dense.safetensors
+      apx export runs/hydra-vgg16-digits-20261120-101500 --to onnx --shrink --out hydra.onnx
     """
     suffix = ".pt2" if shrink and to == "torch" else _SUFFIX[to]  # a program: torch.export warns of other endings
     path = out if out is not None else Path(f"{target.resolve().stem}-exported{suffix}")
-    if path.exists() and not force:
-        raise UserError(f"the file {path} exists: choose another --out, or replace it with --force")
+    beside = path.with_name(f"{path.name}.md")
+    for file in [path] if no_card else [path, beside]:
+        if file.exists() and not force:
+            raise UserError(f"the file {file} exists: choose another --out, or replace it with --force")
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent} for {path.name}: make it, or choose another --out")
 
@@ -59,8 +66,8 @@ def command(target: Path, to: Any, shrink: bool, dense: bool, out: Path | None, 
         opened.module,
         to,
         shrink=shrink,
-        example_input=opened.example() if shrink else None,
-        metadata=opened.metadata() if to == "safetensors" else None,
+        example_input=opened.example() if shrink or to == "onnx" else None,
+        metadata=opened.metadata() if to != "torch" else None,
     )
     if report is not None:
         click.echo(
@@ -68,3 +75,9 @@ def command(target: Path, to: Any, shrink: bool, dense: bool, out: Path | None, 
             f"{report.weights_after:,}, FLOPs {report.flops_before:,} to {report.flops_after:,}"
         )
     click.echo(f"wrote {path}")
+    if not no_card:
+        from apx.card import card
+        from apx.paths import atomic_write
+
+        atomic_write(beside, card(path, opened, to, report).encode())
+        click.echo(f"wrote {beside}")

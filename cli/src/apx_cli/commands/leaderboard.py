@@ -121,7 +121,7 @@ def command(
 def _show(made: Table) -> None:
     from rich.text import Text
 
-    from apx.leaderboards.text import marks
+    from apx.leaderboards.text import marks, narrower
 
     def text(cell: Cell) -> Text:
         return Text.assemble((cell.text, "bold" if cell.bold else ""), (marks(cell), "dim"))
@@ -129,7 +129,12 @@ def _show(made: Table) -> None:
     if not made.rows:
         click.echo("no results: run a method and evaluate it, or loosen the filters")
         return
-    shown = table(*made.columns, rows=[])
+    said = ""
+    if len(made.rows) > 1:
+        made, said = narrower(made)
+    if said:
+        click.echo(f"Of all rows: {said}.\n")
+    shown = table(*(column.title for column in made.columns), rows=[])
     for row in made.rows:
         shown.add_row(*map(text, row))
     console().print(shown)

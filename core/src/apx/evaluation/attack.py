@@ -53,8 +53,8 @@ class Rehearsal:
     trials: list[dict[str, Any]] = field(default_factory=list)
     keep: Callable[[dict[str, Any]], None] = lambda trial: None
 
-    def batch(self, number: int, size: int) -> Batch:
-        """Return the `number`-th batch of `size` samples; after the last sample comes the first again.
+    def batch(self, size: int) -> Batch:
+        """Return the first `size` samples, all where there are fewer.
 
         Raises:
             UserError: there are no samples.
@@ -64,8 +64,7 @@ class Rehearsal:
                 "an attack is to be tuned, but every sample is evaluated: evaluate on fewer (n), or give a split "
                 "to tune on (tuning)"
             )
-        rows = torch.arange(number * size, (number + 1) * size) % len(self.samples)
-        return next(self.samples.batches(rows.unique(), size, self.device))
+        return next(self.samples.batches(torch.arange(min(size, len(self.samples))), size, self.device))
 
 
 class Attack(BaseModel, ABC):

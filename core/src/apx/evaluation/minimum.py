@@ -82,7 +82,7 @@ class HOFMN(_MinimumNorm):
         if self.configuration is not None:
             return self
         done = [Trial.from_dict(trial) for trial in rehearsal.trials]
-        batch = rehearsal.batch(0, self.trial_samples)
+        batch = rehearsal.batch(self.trial_samples)
         best: Tuned | None = None
         for loss, optimizer, scheduler in self._combinations():
             earlier, done = done[: self.trials], done[self.trials :]

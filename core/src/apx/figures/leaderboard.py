@@ -90,6 +90,8 @@ def leaderboard_figure(rows: Sequence[Row]) -> Figure:
                 )
                 lines.setdefault(f"{found[0].name}, {source}", drawn[0])
             axes.set(xlabel=axis, ylabel="robust accuracy, %")
+            if name == "sparsity":
+                axes.set_xlim(_span(rows))
             axes.grid()
         figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(4, len(lines)))
     return figure
@@ -106,7 +108,7 @@ def leaderboard_html(rows: Sequence[Row]) -> str:
     )
     what = (
         "Each point is a network. Circles are published numbers, diamonds own runs: these differ in data, attack or "
-        "budget, as the table of `apx leaderboard` says of each."
+        "budget, as the table of apx leaderboard says of each."
     )
     columns = ("network", "source", "sparsity, %", "robust accuracy, %", "attack")
     cells = [
@@ -160,6 +162,8 @@ def _interactive(rows: Sequence[Row]) -> Any:
     for column, axis in enumerate(panels.values(), 1):
         figure.update_xaxes(title=axis, row=1, col=column)
         figure.update_yaxes(title="robust accuracy, %", row=1, col=column)
+    if "sparsity" in panels:
+        figure.update_xaxes(range=_span(rows), row=1, col=1 + list(panels).index("sparsity"))
     figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -178,6 +182,12 @@ def _look(series: dict[tuple[str, str], list[Row]], method: str) -> tuple[str, s
 def _one_line(rows: Sequence[Row]) -> bool:
     """Say whether points may be connected: the same network on the same data, at several sparsities."""
     return len({(row.arch, row.dataset, row.structure) for row in rows}) == 1
+
+
+def _span(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return the ends of the axis of sparsity: wide enough for a hundredth of a point to look small."""
+    known = [x for row in rows if row.robust is not None and (x := _x(row, "sparsity")) is not None]
+    return max(0.0, min(known) - 3), min(101.0, max(known) + 3)
 
 
 def _points(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:

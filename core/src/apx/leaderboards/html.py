@@ -5,18 +5,23 @@ from __future__ import annotations
 from html import escape
 
 from ..figures.page import document
-from .text import Cell, Table
+from .text import Cell, Column, Table, narrower
 
 _STYLE = """
-.numbers th:first-child, .numbers td:first-child { position: sticky; left: 0; background: var(--paper); }
+.numbers th:first-child, .numbers td:first-child { position: sticky; left: 0; background: var(--paper);
+  min-width: 0; padding-right: .75rem; }
+.numbers th, .numbers td { min-width: 0; padding: .35rem .5rem; }
+.numbers .words { text-align: left; }
+.numbers td.long { white-space: normal; min-width: 14rem; }
 th button { all: unset; cursor: pointer; font: inherit; }
-th button:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
+th button:focus-visible, .numbers:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 th[aria-sort="ascending"] button::after { content: " \\2191"; }
 th[aria-sort="descending"] button::after { content: " \\2193"; }
-td.words { text-align: left; white-space: normal; min-width: 9rem; }
-sup { margin-left: .15em; }
+sup { margin-left: .15em; line-height: 0; }
 ol { color: var(--soft); max-width: 60rem; padding-left: 2rem; overflow-wrap: anywhere; }
 a { color: inherit; }
+@media (max-width: 60rem) { .numbers th, .numbers td { white-space: nowrap; } }
+@media (max-width: 30rem) { .numbers th, .numbers td { padding: .3rem .35rem; } }
 """
 
 _SCRIPT = """
@@ -40,29 +45,44 @@ for (const head of document.querySelectorAll("thead th")) {
 }
 """
 
+_LONG = 28  # characters of text that may fold
+
 
 def page(table: Table, title: str = "Adversarial pruning: leaderboard") -> str:
-    """Return the page."""
-    body = f'<div class="numbers" tabindex="0">{_table(table)}</div>\n{_notes(table)}<script>{_SCRIPT}</script>\n'
+    """Return the page; a heading that is pressed orders the rows, missing values last."""
+    said = ""
+    if len(table.rows) > 1:
+        table, said = narrower(table)
+    box = f'<div class="numbers" role="region" aria-label="{escape(title)}" tabindex="0">{_table(table)}</div>\n'
     what = (
-        "Published numbers, printed in bold where the source prints them so, and own runs with 95 % intervals. "
-        "What keeps an own run from being compared with the published ones is said in its row."
+        "Published numbers, printed in bold where the source prints them so, and own results with 95 % intervals. "
+        "What keeps an own result from being compared with the published ones is said in its row."
     )
-    return document(title, what, body, style=_STYLE)
+    if said:
+        what += f" Of all rows: {said}."
+    return document(title, what, f"{box}{_notes(table)}<script>{_SCRIPT}</script>\n", style=_STYLE)
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
-    rows = "".join(
-        f'<tr><th scope="row">{_content(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>' for row in table.rows
-    )
+    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.title)}</th>' for column in table.columns)
+    rows = "".join(f"<tr>{_row(table.columns, row)}</tr>" for row in table.rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _cell(cell: Cell) -> str:
+def _row(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> str:
+    first, rest = row[0], zip(columns[1:], row[1:], strict=True)
+    return f'<th scope="row">{_content(first)}</th>{"".join(_cell(column, cell) for column, cell in rest)}'
+
+
+def _class(column: Column, text: str = "") -> str:
+    if column.numbers:
+        return ""
+    return ' class="words long"' if len(text) > _LONG else ' class="words"'
+
+
+def _cell(column: Column, cell: Cell) -> str:
     order = "" if cell.sort is None else f' data-sort="{cell.sort:g}"'
-    kind = ' class="words"' if cell.sort is None and len(cell.text) > 12 else ""
-    return f"<td{order}{kind}>{_content(cell)}</td>"
+    return f"<td{order}{_class(column, cell.text)}>{_content(cell)}</td>"
 
 
 def _content(cell: Cell) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Source = Literal["published", "local"]
@@ -26,8 +26,10 @@ class Row:
         place: the published table's name, or the run directory or file.
         method: slug.
         name: the method as it is printed.
-        dataset, arch, structure: what was pruned and how; structure is `US` or `S`.
-        sparsity: percent removed, in the method's own unit, as it was asked for.
+        dataset, arch, structure: what was pruned and how; structure is `US` or `S`, None where a file does not say.
+        sparsity: percent removed, of `unit`, as it was asked for.
+        unit: what `sparsity` is a share of: `weights`, `filters`, `channels`, `kernels`, `macs`; None where unknown.
+        own: percent of the units that are removed indeed; None where unknown.
         reported: percent of all convolution and linear weights that are zero; None where unknown.
         clean, robust: accuracies; None where a dash is printed, or nothing was measured.
         attack: what robust accuracy was measured with.
@@ -37,7 +39,7 @@ class Row:
         selected_on: the split that chose the checkpoint: `val`, `test`, `none`, or None where unknown.
         bold: printed in bold by the published table.
         flops: percent of the operations left after physical removal; None where nothing was removed or it is unknown.
-        milliseconds: of one image, by `apx bench`; None where not measured.
+        milliseconds: of one image on the CPU, by `apx bench`; None where not measured.
         differs: what keeps a local row from being compared with the published ones, in short phrases.
         remarks: footnotes, in sentences.
     """
@@ -48,7 +50,7 @@ class Row:
     name: str
     dataset: str
     arch: str
-    structure: str
+    structure: str | None
     sparsity: float
     clean: Score | None
     robust: Score | None
@@ -56,6 +58,8 @@ class Row:
     protocol: str
     norm: str
     eps: float
+    unit: str | None = None
+    own: float | None = None
     reported: float | None = None
     n: int | None = None
     selected_on: str | None = None
@@ -63,8 +67,8 @@ class Row:
     flops: float | None = None
     milliseconds: float | None = None
     differs: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return JSON values; a score is an object of value, low and high."""
         return {**asdict(self), "differs": list(self.differs), "remarks": list(self.remarks)}

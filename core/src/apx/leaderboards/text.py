@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from apx_taxonomy import leaderboard as published
 from apx_taxonomy import leaderboard_names
@@ -11,10 +12,23 @@ from apx_taxonomy import leaderboard_names
 from ..figures.style import radius
 from .row import Row, Score
 
-COLUMNS = (
-    "method", "source", "data", "network", "structure", "sparsity, %", "clean, %", "robust, %", "attack", "images",
+_ALWAYS = (
+    "method",
+    "source",
+    "data",
+    "network",
+    "structure",
+    "sparsity, %",
+    "clean, %",
+    "robust, %",
+    "attack",
+    "images",
+)
+_WHERE_KNOWN = (
+    "own, %", "reported, %", "selected on", "FLOPs left, %", "ms", "differs from the published protocol in",
 )  # fmt: skip
-_OPTIONAL = ("reported, %", "FLOPs left, %", "ms", "not comparable: differs in")
+_NUMBERS = {"sparsity, %", "clean, %", "robust, %", "images", "own, %", "reported, %", "FLOPs left, %", "ms"}
+_NEVER_LIFTED = {"method", "clean, %", "robust, %"}
 
 
 @dataclass(frozen=True)
@@ -28,47 +42,76 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
-    """Headings, rows of cells, and the footnotes that cells point at, from 1."""
+class Column:
+    """A heading, and whether numbers stand below it."""
 
-    columns: tuple[str, ...]
+    title: str
+    numbers: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, rows of cells, and the footnotes that cells point at, from 1; the last footnotes are of the tables."""
+
+    columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
 
+    def taking(self, places: Sequence[int]) -> Table:
+        """Return the table with the columns at these places alone."""
+        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
+        return Table(tuple(self.columns[place] for place in places), rows, self.notes)
+
 
 def table_of(rows: Sequence[Row]) -> Table:
-    """Return the rows as a table; a column that no row fills is left out."""
+    """Return the rows as a table; a column that few rows can have is left out where none has it."""
     numbers: dict[str, int] = {}
     for row in rows:
         for remark in row.remarks:
             numbers.setdefault(remark, len(numbers) + 1)
-    full = [_cells(row, numbers) for row in rows]
-    headings = (*COLUMNS, *_OPTIONAL)
-    shown = [
-        number for number, name in enumerate(headings) if name in COLUMNS or any(cells[number].text for cells in full)
+    cells = tuple(_cells(row, numbers) for row in rows)
+    titles = (*_ALWAYS, *_WHERE_KNOWN)
+    columns = tuple(Column(title, title in _NUMBERS) for title in titles)
+    whole = Table(columns, cells, (*numbers, *_of_the_tables(rows)))
+    shown = [place for place, title in enumerate(titles) if title in _ALWAYS or any(row[place].text for row in cells)]
+    return whole.taking(shown)
+
+
+def narrower(table: Table) -> tuple[Table, str]:
+    """Return the table without the columns that say the same in every row, and a line that says it once."""
+    same = [
+        place
+        for place, column in enumerate(table.columns)
+        if column.title not in _NEVER_LIFTED and len({row[place].text for row in table.rows}) == 1
     ]
-    return Table(
-        tuple(headings[number] for number in shown),
-        tuple(tuple(cells[number] for number in shown) for cells in full),
-        (*numbers, *_of_the_tables(rows)),
-    )
+    said = [f"{table.columns[place].title} {table.rows[0][place].text}" for place in same if table.rows[0][place].text]
+    return table.taking([place for place in range(len(table.columns)) if place not in same]), "; ".join(said)
 
 
-def _cells(row: Row, numbers: dict[str, int]) -> tuple[Cell, ...]:
-    notes = tuple(numbers[remark] for remark in row.remarks)
-    threat = f"{row.attack}, {row.norm} {radius(row.eps)}"
+def shown_tables(rows: Sequence[Row]) -> list[Mapping[str, Any]]:
+    """Return of each published table that rows come from its name, title, source and remarks."""
+    shown = {row.place for row in rows if row.source == "published"}
+    boards = [published(name) for name in leaderboard_names() if name in shown]
+    return [{key: board[key] for key in ("name", "title", "source", "remarks")} for board in boards]
+
+
+def _cells(row: Row, numbers: Mapping[str, int]) -> tuple[Cell, ...]:
+    """Return a cell for each of `_ALWAYS` and `_WHERE_KNOWN`, in their order."""
+    share = f"{row.sparsity:.4g}" + ("" if row.unit in (None, "weights") else f" of {row.unit}")
     return (
-        Cell(row.name, notes=notes),
+        Cell(row.name, notes=tuple(numbers[remark] for remark in row.remarks)),
         Cell("published" if row.source == "published" else row.place),
         Cell(row.dataset),
         Cell(row.arch),
-        Cell(row.structure),
-        Cell(f"{row.sparsity:g}", sort=row.sparsity),
+        Cell(row.structure or "-"),
+        Cell(share, sort=row.sparsity),
         _score(row.clean, bold=row.bold),
         _score(row.robust, bold=row.bold),
-        Cell(threat),
+        Cell(f"{row.attack}, {row.norm} {radius(row.eps)}"),
         Cell("" if row.n is None else f"{row.n:,}", sort=row.n),
+        _number(row.own, ".2f"),
         _number(row.reported, ".2f"),
+        Cell(row.selected_on or ""),
         _number(row.flops, ".1f"),
         _number(row.milliseconds, ".3g"),
         Cell("; ".join(row.differs)),
@@ -78,9 +121,8 @@ def _cells(row: Row, numbers: dict[str, int]) -> tuple[Cell, ...]:
 def _score(score: Score | None, *, bold: bool) -> Cell:
     if score is None:
         return Cell("-")
-    if score.low is None or score.high is None:
-        return Cell(f"{score.value:.2f}", bold, sort=score.value)
-    return Cell(f"{score.value:.2f} [{score.low:.1f}, {score.high:.1f}]", bold, sort=score.value)
+    between = "" if score.low is None or score.high is None else f" ({score.low:.1f} to {score.high:.1f})"
+    return Cell(f"{score.value:.2f}{between}", bold, sort=score.value)
 
 
 def _number(value: float | None, form: str) -> Cell:
@@ -88,29 +130,32 @@ def _number(value: float | None, form: str) -> Cell:
 
 
 def _of_the_tables(rows: Sequence[Row]) -> list[str]:
-    """Return what the published tables say as a whole, of those that are shown."""
-    shown = {row.place for row in rows if row.source == "published"}
     found: list[str] = []
-    for name in leaderboard_names():
-        if name in shown:
-            board = published(name)
-            found += [f"{board['title']}: {remark}" for remark in board.get("remarks", [])]
-            source = board["source"]
-            found.append(f"{board['title']}: from {source['url']} at {source['revision']}, {source['date']}.")
+    for board in shown_tables(rows):
+        source = board["source"]
+        found += [f"{board['title']}: {remark}" for remark in board["remarks"]]
+        found.append(f"{board['title']}: from {source['url']} at {source['revision']}, {source['date']}.")
     return found
 
 
 def markdown(table: Table) -> str:
     """Return a table of GitHub's Markdown with its footnotes below."""
-    lines = [f"| {' | '.join(table.columns)} |", "|---" * len(table.columns) + "|"]
-    lines += [f"| {' | '.join(_markdown_cell(cell) for cell in row)} |" for row in table.rows]
-    notes = [f"{number}. {note}" for number, note in enumerate(table.notes, 1)]
+    head = " | ".join(column.title for column in table.columns)
+    rule = " | ".join("---:" if column.numbers else "---" for column in table.columns)
+    lines = [f"| {head} |", f"| {rule} |"]
+    lines += [f"| {' | '.join(map(_markdown_cell, row))} |" for row in table.rows]
+    notes = [f"{number}. {_escaped(note)}" for number, note in enumerate(table.notes, 1)]
     return "\n".join([*lines, *(["", *notes] if notes else []), ""])
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = cell.text.replace("|", "\\|")
+    text = _escaped(cell.text)
     return (f"**{text}**" if cell.bold and text else text) + marks(cell)
+
+
+def _escaped(text: str) -> str:
+    """Return text of which Markdown makes no markup: a run may be called anything."""
+    return "".join(f"\\{letter}" if letter in "\\|<*`" else letter for letter in " ".join(text.split()))
 
 
 def marks(cell: Cell) -> str:
