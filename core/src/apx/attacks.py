@@ -103,10 +103,15 @@ def pgd(
         for _ in range(steps):
             x_adv.requires_grad_(True)
             with torch.enable_grad():
-                value = objective(model(x_adv).float())
+                value = objective(full_precision(model(x_adv)))
             (gradient,) = torch.autograd.grad(value, x_adv)
             x_adv = project(x_adv.detach() + alpha * _ascent(gradient, norm), x, eps, norm)
     return project(x_adv, x, eps, norm)
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """Return logits in float32 at least, in which losses are computed; float64 stays what it is."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 def _ascent(gradient: Tensor, norm: str) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..attacks import BatchNormMode, frozen, pgd, project, uniform_start
+from ..attacks import BatchNormMode, frozen, full_precision, pgd, project, uniform_start
 from ..randomness import keyed_normal, keyed_uniform
 from .settings import TrainSettings
 
@@ -116,7 +116,7 @@ class Natural(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """CE(f(x), y)."""
-        return functional.cross_entropy(model(batch.x).float(), batch.y)
+        return functional.cross_entropy(full_precision(model(batch.x)), batch.y)
 
 
 class PGD(Objective):
@@ -134,7 +134,7 @@ class PGD(Objective):
         self.log(model, batch)
         start = self.start(batch, self.settings.options.get("start", "uniform"))
         x_adv = pgd(model, batch.x, batch.y, start=start, mode=self.mode, **vars(self.threat))
-        return functional.cross_entropy(model(x_adv).float(), batch.y)
+        return functional.cross_entropy(full_precision(model(x_adv)), batch.y)
 
 
 class FastFGSM(Objective):
@@ -153,7 +153,7 @@ class FastFGSM(Objective):
         alpha = longest if self.settings.alpha is None else self.settings.alpha
         start = self.start(batch, chosen)
         x_adv = pgd(model, batch.x, batch.y, eps=eps, alpha=alpha, steps=1, start=start, mode=self.mode)
-        return functional.cross_entropy(model(x_adv).float(), batch.y)
+        return functional.cross_entropy(full_precision(model(x_adv)), batch.y)
 
 
 def kl_to(clean_logits: Tensor, logits: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class TRADES(Objective):
         if self.threat.steps == 0:
             return project(start, batch.x, self.threat.eps)
         with frozen(model, self.mode), torch.no_grad():
-            clean = model(batch.x).float()
+            clean = full_precision(model(batch.x))
         return pgd(
             model,
             batch.x,
@@ -193,9 +193,9 @@ class TRADES(Objective):
         """Return the TRADES loss; clean, adversarial and clean forwards in train mode, as published."""
         self.log(model, batch)
         x_adv = self.attack(model, batch)
-        clean = model(batch.x).float()
-        adversarial = model(x_adv).float()
-        reference = model(batch.x).float() if self.settings.options.get("second_clean_pass", True) else clean
+        clean = full_precision(model(batch.x))
+        adversarial = full_precision(model(x_adv))
+        reference = full_precision(model(batch.x)) if self.settings.options.get("second_clean_pass", True) else clean
         robust = kl_to(reference, adversarial) / len(batch.y)
         return functional.cross_entropy(clean, batch.y) + self.settings.beta * robust
 
@@ -213,7 +213,7 @@ class MART(Objective):
         self.log(model, batch)
         start = self.start(batch, self.settings.options.get("start", "normal"))
         x_adv = pgd(model, batch.x, batch.y, start=start, mode=self.mode, **vars(self.threat))
-        return mart_loss(model(batch.x).float(), model(x_adv).float(), batch.y, self.settings.beta)
+        return mart_loss(full_precision(model(batch.x)), full_precision(model(x_adv)), batch.y, self.settings.beta)
 
 
 def mart_loss(clean: Tensor, adversarial: Tensor, y: Tensor, beta: float) -> Tensor:
@@ -260,8 +260,8 @@ class Distillation(Objective):
             x = pgd(model, x, batch.y, start=start, mode=self.mode, **vars(self.threat))
         self.teacher.eval()
         with torch.no_grad():
-            target = self.teacher(batch.x).float()
-        logits = model(x).float()
+            target = full_precision(self.teacher(batch.x))
+        logits = full_precision(model(x))
         soft = kl_to(target / temperature, logits / temperature) / len(batch.y)
         if weight == 1:
             return temperature**2 * soft  # labels are not looked at
