@@ -46,7 +46,7 @@ def test_help_lists_the_commands_in_order(apx: Apx) -> None:
     text = apx("--help").stdout
     commands = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line[2:3].isalpha()]
     looking = ["list", "show", "compare", "cite"]
-    doing = ["run", "evaluate", "leaderboard", "curve", "analyze", "bench", "quantize", "export"]
+    doing = ["run", "evaluate", "leaderboard", "report", "curve", "analyze", "bench", "quantize", "export"]
     assert commands == [*looking, *doing, "runs", "zoo", "cache", "plugin", "doctor"]
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Prune a network with a method and evaluate the result.",
     "evaluate": "Attack a network and print what is left of its accuracy.",
     "leaderboard": "Print the published leaderboards with your own runs beside them.",
+    "report": "Write one self-contained page about runs: accuracy, curves, sparsity, settings.",
     "curve": "Draw the security curves of networks in one figure.",
     "analyze": "Look into a pruned network: layers, weights, samples on thin ice.",
     "bench": "Time a network dense, masked and without its dead filters.",

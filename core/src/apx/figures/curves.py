@@ -13,8 +13,8 @@ from ..evaluation.interval import wilson
 from ..evaluation.security_curve import SecurityCurve
 from ..paths import atomic_write
 from .files import WRITERS, figure_format, svg
-from .page import page, table
-from .style import FAINT, INK, MATPLOTLIB, MATPLOTLIB_DASHES, distance_text, look, radius
+from .page import layout, page, plot, table
+from .style import INK, MATPLOTLIB, MATPLOTLIB_DASHES, distance_text, look, radius
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,24 +111,29 @@ def curves_figure(curves: Sequence[SecurityCurve]) -> Figure:
 
 def curves_html(curves: Sequence[SecurityCurve]) -> str:
     """Return one HTML page: the interactive figure (the static one where there is no JavaScript) and the numbers."""
-    first = curves[0]
-    figure = _interactive(curves)
-    drawn: str = figure.to_html(
-        full_html=False,
-        include_plotlyjs=True,  # inline: the page must work without a network
-        default_height="100%",
-        config={"responsive": True, "displayModeBar": False},
+    static, numbers = svg(curves_figure(curves)).decode(), table(columns(curves), rows(curves))
+    return page(
+        title(curves),
+        how_to_read(curves),
+        drawn=plot(curves_plot(curves)),
+        static=static,
+        numbers=numbers,
+        lines=len(curves),
     )
-    what = (
+
+
+def how_to_read(curves: Sequence[SecurityCurve]) -> str:
+    """Return what the figure and its numbers mean, in a few sentences."""
+    first = curves[0]
+    return (
         f"Share of the images that no perturbation of {first.norm} norm eps or less was found to break. "
         f"The line marks the threat, eps = {radius(first.threat_eps)}. "
         f"The area is that under the curve up to eps = {first.max_eps:g}. Accuracies come with 95 % intervals."
     )
-    static, numbers = svg(curves_figure(curves)).decode(), table(columns(curves), rows(curves))
-    return page(title(curves), what, drawn=drawn, static=static, numbers=numbers, lines=len(curves))
 
 
-def _interactive(curves: Sequence[SecurityCurve]) -> Any:
+def curves_plot(curves: Sequence[SecurityCurve]) -> Any:
+    """Return the curves as a plotly figure."""
     import plotly.graph_objects as go
 
     first = curves[0]
@@ -154,18 +159,10 @@ def _interactive(curves: Sequence[SecurityCurve]) -> Any:
         yanchor="top",
         xshift=4 if first.threat_eps < first.max_eps / 2 else -4,
     )
-    faint = {"gridcolor": FAINT, "zeroline": False, "linecolor": "#808080", "showline": True}
-    figure.update_layout(
-        paper_bgcolor="rgba(0,0,0,0)",  # the page's own colour shows through, light or dark
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 14, "color": INK},
-        hovermode="x unified",
-        margin={"l": 60, "r": 16, "t": 16, "b": 60},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0},
-        showlegend=True,
-        xaxis={**faint, "title": f"perturbation radius eps ({first.norm})", "range": [0, first.max_eps]},
-        yaxis={**faint, "title": "robust accuracy", "range": [0, 1.02], "tickformat": ".0%"},
-    )
+    layout(figure)
+    figure.update_layout(hovermode="x unified")
+    figure.update_xaxes(title=f"perturbation radius eps ({first.norm})", range=[0, first.max_eps])
+    figure.update_yaxes(title="robust accuracy", range=[0, 1.02], tickformat=".0%")
     return figure
 
 

@@ -11,8 +11,8 @@ from ..errors import UserError
 from ..leaderboards.row import Row
 from ..paths import atomic_write
 from .files import WRITERS, figure_format, svg
-from .page import page, table
-from .style import COLOURS, FAINT, INK, MATPLOTLIB, MOST
+from .page import layout, page, plot, table
+from .style import COLOURS, MATPLOTLIB, MOST
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,12 +100,6 @@ def leaderboard_figure(rows: Sequence[Row]) -> Figure:
 def leaderboard_html(rows: Sequence[Row]) -> str:
     """Return one HTML page with the interactive figure, or the static one where there is no JavaScript."""
     series = series_of(rows)
-    drawn: str = _interactive(rows).to_html(
-        full_html=False,
-        include_plotlyjs=True,
-        default_height="100%",
-        config={"responsive": True, "displayModeBar": False},
-    )
     what = (
         "Each point is a network. Circles are published numbers, diamonds own runs: these differ in data, attack or "
         "budget, as the table of apx leaderboard says of each."
@@ -126,14 +120,15 @@ def leaderboard_html(rows: Sequence[Row]) -> str:
     return page(
         "Robust accuracy against cost",
         what,
-        drawn=drawn,
+        drawn=plot(leaderboard_plot(rows)),
         static=svg(leaderboard_figure(rows)).decode(),
         numbers=table(columns, cells),
         lines=len(series),
     )
 
 
-def _interactive(rows: Sequence[Row]) -> Any:
+def leaderboard_plot(rows: Sequence[Row]) -> Any:
+    """Return the panels side by side as a plotly figure."""
     from plotly.subplots import make_subplots
 
     series, panels = series_of(rows), panels_of(rows)
@@ -156,21 +151,12 @@ def _interactive(rows: Sequence[Row]) -> Any:
                 line={"color": colour, "dash": "solid" if shape == "-" else "dot"},
                 hovertemplate="%{text}<br>%{x:.4g}, %{y:.2f} %<extra></extra>",
             )
-    faint = {"gridcolor": FAINT, "zeroline": False, "linecolor": "#808080", "showline": True}
-    figure.update_xaxes(**faint)
-    figure.update_yaxes(**faint)
     for column, axis in enumerate(panels.values(), 1):
         figure.update_xaxes(title=axis, row=1, col=column)
         figure.update_yaxes(title="robust accuracy, %", row=1, col=column)
     if "sparsity" in panels:
         figure.update_xaxes(range=_span(rows), row=1, col=1 + list(panels).index("sparsity"))
-    figure.update_layout(
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 14, "color": INK},
-        margin={"l": 60, "r": 16, "t": 16, "b": 60},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0},
-    )
+    layout(figure)
     return figure
 
 

@@ -2,6 +2,9 @@
 
 import html
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .style import FAINT, INK
 
 # plotly writes its colours into each element: the rules below win over them by `!important`, and so follow the scheme
 _STYLE = """
@@ -58,6 +61,32 @@ def figure(drawn: str, static: str, lines: int) -> str:
     return (
         f'<noscript><div class="static">{picture}</div></noscript>\n'
         f'<div class="drawn" style="--lines: {lines}">{drawn}</div>\n'
+    )
+
+
+def plot(figure: Any, *, library: bool = True) -> str:
+    """Return a plotly figure as HTML without a network; a page needs the `library` once, with its first figure."""
+    drawn: str = figure.to_html(
+        full_html=False,
+        include_plotlyjs=library,
+        default_height="100%",
+        config={"responsive": True, "displayModeBar": False},
+    )
+    return drawn
+
+
+def layout(figure: Any) -> None:
+    """Lay out a plotly figure for a page: its colours show through, the legend stands below, axes are quiet."""
+    faint = {"gridcolor": FAINT, "zeroline": False, "linecolor": "#808080", "showline": True}
+    figure.update_xaxes(**faint)
+    figure.update_yaxes(**faint)
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",  # the page's own colour shows through, light or dark
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 14, "color": INK},
+        margin={"l": 60, "r": 16, "t": 16, "b": 60},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0},
+        showlegend=True,
     )
 
 

@@ -191,7 +191,7 @@ def _structure(document: Mapping[str, Any]) -> str | None:
 
 
 def _score(accuracy: Mapping[str, Any]) -> Score:
-    return Score(*(round(100 * float(accuracy[name]), 2) for name in ("value", "low", "high")))
+    return Score(*(round(100 * float(accuracy[name]), 6) for name in ("value", "low", "high")))
 
 
 def _percent(share: float) -> float:

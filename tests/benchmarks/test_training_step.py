@@ -1,0 +1,155 @@
+"""A step of adversarial training by apx, against HYDRA's own `trades_loss` and against the textbook's loops.
+
+`APX_OFFICIAL` names a folder that holds the official repositories (`hydra/utils/adv.py`); without it that comparison is
+skipped. What is timed on apx's side is the trainer, data and augmentation included; the baselines are handed their
+images.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from textbook import pgd_step, trades_step
+from torch import nn
+
+import apx
+from apx.datasets import Dataset, Split
+from apx.masked_model import MaskedModel
+from apx.memory_format import set_memory_format
+from apx.registry import objectives
+from apx.training.settings import TrainSettings
+from apx.training.trainer import Environment, Trainer
+
+from .conftest import Compare
+
+EPS, ALPHA, BETA = 8 / 255, 2 / 255, 6.0
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(scope="module")
+def official() -> ModuleType:
+    """HYDRA's module of adversarial losses."""
+    if "APX_OFFICIAL" not in os.environ:
+        pytest.skip("APX_OFFICIAL names no folder of official repositories")
+    root = Path(os.environ["APX_OFFICIAL"]) / "hydra"
+    spec = importlib.util.spec_from_file_location("hydra_adv", root / "utils" / "adv.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(root))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(root))
+    return module
+
+
+class Sizes:
+    """What is trained: CIFAR's shapes and a whole resnet18 where it is timed, something tiny where not."""
+
+    def __init__(self, timing: bool, device: str) -> None:
+        self.width: int | None = None if timing else 4
+        self.batch = (128 if device == "cuda" else 64) if timing else 4
+        self.steps = 10 if timing else 2
+        self.batches = 8 if timing and device == "cuda" else 1
+
+    def data(self) -> Dataset:
+        generator = torch.Generator().manual_seed(0)
+        count = self.batch * self.batches
+        images = torch.randint(0, 256, (count, 3, 32, 32), generator=generator).to(torch.uint8)
+        part = Split(images, torch.arange(count) % 10)
+        return Dataset("random", part, part, part, num_classes=10, threat_eps=EPS)
+
+    def network(self, device: str) -> nn.Module:
+        torch.manual_seed(0)
+        return apx.build("resnet18", num_classes=10, width=self.width).to(device)
+
+
+def synchronised(work: Callable[[], object], device: str) -> Callable[[], None]:
+    """Return the work, ended when the device has done it."""
+
+    def call() -> None:
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return call
+
+
+def by_apx(sizes: Sizes, objective: str, device: str, precision: str) -> Callable[[], None]:
+    """Return an epoch of `sizes.batches` steps of the trainer."""
+    settings = TrainSettings(
+        objective=objective, epochs=1, batch_size=sizes.batch, steps=sizes.steps, optimizer="sgd", lr=0.01,
+        alpha=ALPHA, eps=EPS, handover="last",
+    )  # fmt: skip
+    environment = Environment(sizes.data(), 0, torch.device(device), precision)
+    model = MaskedModel(set_memory_format(sizes.network(device), torch.channels_last))
+    chosen = objectives()[objective](settings, environment.threat(settings))
+    return synchronised(lambda: Trainer(model, settings, environment, "phase", chosen).fit(), device)
+
+
+def by_a_loop(
+    sizes: Sizes, device: str, step: Callable[[nn.Module, torch.optim.Optimizer, torch.Tensor, torch.Tensor], object]
+) -> Callable[[], None]:
+    network, data = sizes.network(device), sizes.data().train
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    x, y = data.images[: sizes.batch].to(device).float() / 255, data.labels[: sizes.batch].to(device)
+
+    def epoch() -> None:
+        for _ in range(sizes.batches):
+            step(network, optimizer, x, y)
+
+    return synchronised(epoch, device)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_trades_against_hydras_own(compare: Compare, official: ModuleType, device: str, precision: str) -> None:
+    sizes = Sizes(compare.timing, device)
+
+    def step(network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> None:
+        loss = official.trades_loss(
+            network, x, y, device, optimizer, step_size=ALPHA, epsilon=EPS, perturb_steps=sizes.steps, beta=BETA,
+            clip_min=0.0, clip_max=1.0,
+        )  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    what = f"TRADES-10, resnet18, {sizes.batches} x {sizes.batch} images, {device}, {precision}"
+    compare(
+        what,
+        by_apx(sizes, "trades", device, precision),
+        by_a_loop(sizes, device, step),
+        named="HYDRA's trades_loss, fp32",
+        rounds=3,
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("objective", ["trades", "pgd"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_step_against_the_textbook(compare: Compare, device: str, objective: str, precision: str) -> None:
+    sizes = Sizes(compare.timing, device)
+
+    def step(network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> None:
+        if objective == "trades":
+            trades_step(
+                network, optimizer, x, y, torch.randn_like(x), eps=EPS, alpha=ALPHA, steps=sizes.steps, beta=BETA
+            )
+        else:
+            pgd_step(network, optimizer, x, y, torch.rand_like(x), eps=EPS, alpha=ALPHA, steps=sizes.steps)
+
+    what = f"{objective.upper()}-10, resnet18, {sizes.batches} x {sizes.batch} images, {device}, {precision}"
+    compare(
+        what,
+        by_apx(sizes, objective, device, precision),
+        by_a_loop(sizes, device, step),
+        named="the textbook's loop, fp32",
+        rounds=3,
+    )
