@@ -157,7 +157,7 @@ def test_new_writes_nothing_over_what_is_there(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_asked_for_until_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apx_cli.plugin_new._somebody_answers", lambda: True)
+    monkeypatch.setattr("apx_cli.plugin_new.somebody_answers", lambda: True)
     answers = "sometimes\nbefore\none-shot\nLayer-wise\nmagnitude\n"  # the second is asked for again
     words = ["plugin", "new", "mine", "--structure", "US", "--out", str(tmp_path / "apx-mine")]
     asked = CliRunner().invoke(cli, words, prog_name="apx", input=answers)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import getpass
-import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import click
 from apx.errors import UserError
 
 from .options import word
+from .questions import ask, somebody_answers
 
 _ASKED: Mapping[str, str] = {
     "stage": "When does it prune: before, during or after training?",
@@ -60,26 +61,12 @@ def new_command(slug: str, author: str | None, out: Path | None, **asked: Any) -
 
 def _complete(given: dict[str, Any]) -> dict[str, Any]:
     """Ask for what is missing; where nobody can answer, say which options are."""
+    from apx.registry import read_word
+
     missing = [name for name in _ASKED if name not in given]
-    if missing and not _somebody_answers():
+    if missing and not somebody_answers():
         options = ", ".join(f"--{name}" for name in missing)
         raise UserError(f"{options} missing: the method's place in the taxonomy; see `apx plugin new --help`")
     for name in missing:
-        given[name] = click.prompt(_ASKED[name], value_proc=_reader(name), err=True)
+        given[name] = ask(_ASKED[name], partial(read_word, name))
     return given
-
-
-def _somebody_answers() -> bool:
-    return sys.stdin.isatty()
-
-
-def _reader(axis: str) -> Any:
-    from apx.registry import read_word
-
-    def read(spelling: str) -> str:
-        try:
-            return read_word(axis, spelling)
-        except UserError as error:
-            raise click.UsageError(str(error)) from None  # click then asks again
-
-    return read

@@ -11,11 +11,11 @@ from typing import Any
 
 from ..errors import UserError
 from .criteria import STARTS
+from .entry import PHASES, Description
 from .method import method_source, template
 from .wish import Wish
 
-_OBJECTIVES = ["trades", "pgd", "nat"]
-_PHASES = {"after": ("pretrain", "prune", "finetune"), "before": ("prune", "train"), "during": ("train",)}
+_OBJECTIVES = ("trades", "pgd", "nat")
 
 
 def write(wish: Wish, folder: Path) -> list[Path]:
@@ -63,55 +63,28 @@ def files(wish: Wish) -> dict[str, str]:
 
 def entry(wish: Wish) -> dict[str, Any]:
     """Return the taxonomy entry: valid as it stands, with what only the author knows left open (null)."""
-    return {
-        "api": "1",
-        "slug": wish.slug,
-        "key": None,
-        "name": wish.name,
-        "origin": "other",
-        "title": wish.name,
-        "authors": [wish.author],
-        "venue": None,
-        "year": datetime.now(UTC).year,
-        "url": None,
-        "code": None,
-        "bibtex": None,
-        "implements": {
-            "stage": wish.stage,
-            "criterion": wish.criterion,
-            "differs": [],
-            "variants": [_variant(wish)],
-        },
-    }
+    return Description(
+        slug=wish.slug,
+        name=wish.name,
+        title=wish.name,
+        authors=(wish.author,),
+        year=datetime.now(UTC).year,
+        stage=wish.stage,
+        schedules=(wish.schedule,),
+        structures=(wish.structure,),
+        localities=(wish.locality,),
+        criterion=wish.criterion,
+        objectives=dict.fromkeys(_training(wish), _OBJECTIVES),
+        granularity=wish.granularity,
+        budgets={wish.locality: wish.budget},
+        status="implemented",
+    ).entry()
 
 
-def _variant(wish: Wish) -> dict[str, Any]:
-    return {
-        "structure": wish.structure,
-        "granularity": wish.granularity,
-        "schedule": wish.schedule,
-        "locality": wish.locality,
-        "budget": wish.budget,
-        "sparsity_unit": wish.granularity,
-        "excluded_layers": list(wish.excluded_layers),
-        "phases": _phases(wish),
-        "status": "implemented",
-        "basis": "paper",
-    }
-
-
-def _phases(wish: Wish) -> list[dict[str, Any]]:
+def _training(wish: Wish) -> list[str]:
     """List the phases that train; ranking alone trains nothing."""
     pulls = bool(STARTS[wish.criterion].pull)
-    phases: list[dict[str, Any]] = []
-    for name in _PHASES[wish.stage]:
-        if name == "prune" and not pulls:
-            continue
-        phase: dict[str, Any] = {"name": name, "objectives": _OBJECTIVES}
-        if wish.schedule == "IT" and name in ("prune", "finetune"):
-            phase["repeats"] = True
-        phases.append(phase)
-    return phases
+    return [name for name in PHASES[wish.stage] if name != "prune" or pulls]
 
 
 def _words(wish: Wish) -> dict[str, str]:

@@ -45,7 +45,7 @@ class Wish:
     author: str = "A. Author"
 
     def __post_init__(self) -> None:
-        _check_slug(self.slug)
+        check_slug(self.slug)
         _among(self.stage, ("before", "during", "after"), "stage")
         _among(self.schedule, ("1S", "IT"), "schedule")
         _among(self.structure, tuple(GRANULARITIES), "structure")
@@ -79,7 +79,8 @@ class Wish:
         object.__setattr__(self, field, value)
 
 
-def _check_slug(slug: str) -> None:
+def check_slug(slug: str) -> None:
+    """Refuse a slug that is malformed or taken."""
     if _SLUG.fullmatch(slug) is None:
         raise UserError(f"'{slug}' is no slug: use lower-case letters, digits and single hyphens, such as my-method")
     for entry in entries():
