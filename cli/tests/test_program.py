@@ -47,7 +47,7 @@ def test_help_lists_the_commands_in_order(apx: Apx) -> None:
     commands = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line[2:3].isalpha()]
     looking = ["list", "show", "compare", "cite"]
     doing = ["run", "evaluate", "leaderboard", "report", "curve", "analyze", "bench", "quantize", "export"]
-    assert commands == [*looking, *doing, "runs", "zoo", "taxonomy", "cache", "plugin", "doctor"]
+    assert commands == [*looking, *doing, "runs", "zoo", "submit", "taxonomy", "cache", "plugin", "doctor"]
 
 
 def test_an_unknown_command_names_the_nearest(apx: Apx) -> None:

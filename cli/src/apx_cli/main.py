@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "Write a result for use without apx: safetensors, PyTorch, ONNX.",
     "runs": "List, show and remove run directories.",
     "zoo": "List, download, convert and verify published networks.",
+    "submit": "Check, bundle and merge results for a leaderboard.",
     "taxonomy": "Write and validate a method's entry in the taxonomy.",
     "cache": "Show or clear what apx keeps between runs.",
     "plugin": "Start a plugin, check what a method claims, list what is installed.",
