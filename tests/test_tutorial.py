@@ -13,12 +13,14 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 from strangers import on_path, write_metadata
 
 import apx
 from apx import registry
 from apx.runner.request import Request, build_settings, choose_variant
+from apx.zoo import publish
 from apx_cli.main import cli
 
 ROOT = Path(__file__).parent.parent
@@ -110,8 +112,24 @@ def test_a_printed_command_is_accepted(plugin: Path, line: str) -> None:
             registry.entry(name)
 
 
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    """A zoo that holds the README's key, so that nothing is downloaded: random weights, as many zeros as it says."""
+    network = apx.build("resnet18", num_classes=10)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                parameter.flatten()[parameter.numel() // 10 :] = 0
+    distances = [0.01 * step for step in range(10)]
+    publish(tmp_path / "zoo", "HYDRA_Sehwag2020Hydra_R18_CIFAR10_US_90", network, "resnet18", distances=distances)
+    return tmp_path / "zoo"
+
+
 @pytest.mark.parametrize("code", PYTHON.findall(README))
-def test_the_readmes_python_runs(code: str) -> None:
+def test_the_readmes_python_runs(code: str, zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(zoo.parent)
+    monkeypatch.setenv("APX_ZOO", str(zoo))
+    monkeypatch.setenv("APX_HOME", str(zoo.parent / "home"))
     exec(compile(code, "README.md", "exec"), {})
 
 

@@ -54,7 +54,7 @@ def entry(stage: str = "after", **changes: Any) -> dict[str, Any]:
 
 
 def test_schemas():
-    assert schema_names() == ["entry", "leaderboard", "report", "results", "zoo", "zoo-record"]
+    assert schema_names() == ["entry", "leaderboard", "report", "results", "submission", "zoo", "zoo-record"]
     assert len({schema_digest(name) for name in schema_names()}) == len(schema_names())
     with pytest.raises(KeyError, match="leaderboard"):
         schema("nothing")

@@ -31,7 +31,7 @@ class Problem:
 
 
 def schema_names() -> list[str]:
-    """Return the names of the schemas: entry, leaderboard, report, results, zoo, zoo-record."""
+    """Return the names of the schemas: entry, leaderboard, report, results, submission, zoo, zoo-record."""
     return sorted(path.stem for path in _SCHEMAS.glob("*.json"))
 
 
