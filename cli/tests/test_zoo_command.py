@@ -53,6 +53,16 @@ def test_list_is_filtered_by_words_in_any_spelling(apx: Apx) -> None:
     assert "no key is all of that" in apx("zoo", "list", "--dataset", "svhn", "--available").stderr
 
 
+def test_a_folder_is_listed_by_its_records(apx: Apx, zoo: Path) -> None:
+    shown = apx("zoo", "list", "--zoo", str(zoo), "--method", "hydra", "--sparsity", "0.9")
+    assert KEY in shown.stdout
+    assert shown.stdout.endswith("1 networks\n")
+    (record,) = json.loads(apx("zoo", "list", "--zoo", str(zoo), "--json").stdout)
+    assert (record["key"], record["arch"]) == (KEY, "resnet18")
+    assert apx("zoo", "list", "--zoo", str(zoo), "--dataset", "svhn").stdout.endswith("0 networks\n")
+    assert "cannot be listed: give a folder" in apx("zoo", "list", "--zoo", "drive").stderr
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

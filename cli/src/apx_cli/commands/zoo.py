@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from apx.errors import UserError
 
 from ..output import console, json_option, print_json, table
+
+if TYPE_CHECKING:
+    from apx.zoo.record import Record
 
 zoo_option = click.option(
     "--zoo",
@@ -40,9 +44,10 @@ def command() -> None:
 @click.option("--structure", multiple=True, metavar="NAME", help="US (unstructured) or S (structured).")
 @click.option("--sparsity", multiple=True, type=float, metavar="PERCENT", help="90, 95, 99 for US; 50, 75, 90 for S.")
 @click.option("--available", is_flag=True, help="Only keys with a checkpoint.")
+@click.option("--zoo", metavar="FOLDER", help="The networks of a folder, in place of the benchmark's keys.")
 @json_option
-def list_keys(as_json: bool, **filters: Any) -> None:
-    """List the benchmark's 154 keys, and what was published of each.
+def list_keys(as_json: bool, zoo: str | None, available: bool, **filters: Any) -> None:
+    """List the benchmark's 154 keys, and what was published of each; or the networks of a folder.
 
     Filters combine; a filter given twice accepts either value.
 
@@ -50,10 +55,14 @@ def list_keys(as_json: bool, **filters: Any) -> None:
     Example:
       apx zoo list --structure S --arch vgg16 --available
       apx zoo list --method harp --sparsity 99 --json
+      apx zoo list --zoo my-zoo
     """
-    from apx.zoo.listing import listed
+    from apx.zoo.listing import listed, recorded
 
-    entries = listed(**filters)
+    if zoo is not None:
+        _print_records(recorded(zoo, **filters), as_json)
+        return
+    entries = listed(available=available, **filters)
     if as_json:
         print_json([entry.as_dict() for entry in entries])
         return
@@ -63,6 +72,19 @@ def list_keys(as_json: bool, **filters: Any) -> None:
     rows = [(str(one.key), one.slug, one.status, "yes" if one.distances else "-") for one in entries]
     console().print(table("key", "method", "published", "distances", rows=rows))
     click.echo(f"{len(entries)} keys")
+
+
+def _print_records(records: Sequence[Record], as_json: bool) -> None:
+    if as_json:
+        print_json([json.loads(one.encoded()) for one in records])
+        return
+    rows = [
+        (str(one.key), one.arch, f"{one.sparsity:.2%}", "none" if one.normalisation is None else "inside",
+         "yes" if one.distances else "-")
+        for one in records
+    ]  # fmt: skip
+    console().print(table("key", "network", "zeros", "normalisation", "distances", rows=rows))
+    click.echo(f"{len(records)} networks")
 
 
 @command.command()

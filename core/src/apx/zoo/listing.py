@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from apx_taxonomy import model_key, zoo_index
@@ -12,7 +13,10 @@ from apx_taxonomy.zoo_index import SurveyMethod, ZooEntry
 from ..errors import UserError
 from ..lookup import choose
 from .downloads import kept_files
-from .keys import benchmark_entry
+from .folder import FolderSource
+from .keys import benchmark_entry, read_key
+from .record import Record
+from .sources import source_of
 
 T = TypeVar("T")
 
@@ -47,6 +51,45 @@ def listed(
         sparsity=_words(model_key.read_sparsity, sparsity),
         available=available,
     )
+
+
+def recorded(
+    zoo: str | Path,
+    *,
+    method: Iterable[str] = (),
+    arch: Iterable[str] = (),
+    dataset: Iterable[str] = (),
+    structure: Iterable[str] = (),
+    sparsity: Iterable[float] = (),
+) -> list[Record]:
+    """Return the records of a folder zoo that are all of what is asked, by their keys; filters as of `listed`.
+
+    A method that the survey does not know is given by its key, Name_AuthorYearWord.
+
+    Raises:
+        UserError: it is no folder, a record cannot be read, a word is none.
+    """
+    source = source_of(str(zoo))
+    if not isinstance(source, FolderSource):
+        raise UserError(f"{source.title} cannot be listed: give a folder, or leave --zoo out for the benchmark's keys")
+    wanted: dict[str, list[Any]] = {
+        "ap_key": [_ap_key(spelling) for spelling in method],
+        "arch": _words(model_key.read_arch, arch),
+        "dataset": _words(model_key.read_dataset, dataset),
+        "structure": _words(model_key.read_structure, structure),
+        "sparsity": _words(model_key.read_sparsity, sparsity),
+    }
+    records = [source.record(read_key(name)) for name in source.names()]
+    return [
+        record
+        for record in records
+        if all(not values or getattr(record.key, name) in values for name, values in wanted.items())
+    ]
+
+
+def _ap_key(spelling: str) -> str:
+    known = zoo_index.survey_method(spelling)
+    return spelling if known is None else known.ap_key
 
 
 def described(key: ModelKey | str) -> dict[str, Any]:
