@@ -25,13 +25,13 @@ class Ratio:
     ours: float
     lowest: float
     highest: float
+    unit: str = "s"
 
     def __str__(self) -> str:
         times = self.theirs / self.ours
         spread = f"[{self.lowest:.2f}, {self.highest:.2f}]"
-        return (
-            f"{self.what:<58} {times:6.2f}x {spread:<15} {self.ours:9.4f} s, {self.theirs:9.4f} s for {self.baseline}"
-        )
+        seen = f"{self.ours:.4f} {self.unit}, {self.theirs:.4f} {self.unit} for {self.baseline}"
+        return f"{self.what:<66} {times:6.2f}x {spread:<15} {seen}"
 
 
 _RATIOS: list[Ratio] = []
@@ -72,9 +72,35 @@ class Compare:
         if not self.timing:
             return None
         assert self.benchmark.stats is not None
-        own = self.benchmark.stats.stats.data
+        return self._keep(what, named, theirs, self.benchmark.stats.stats.data)
+
+    def reported(
+        self, what: str, ours: Callable[[], float], baseline: Callable[[], float], *, named: str, rounds: int = 5
+    ) -> float | None:
+        """Do the same with functions that return the seconds that count, a part of what they do."""
+        theirs: list[float] = []
+        own: list[float] = []
+
+        def both() -> None:
+            theirs.append(baseline())
+            own.append(ours())
+
+        if self.timing:
+            both()
+            theirs.clear(), own.clear()
+        self.benchmark.pedantic(both, rounds=rounds if self.timing else 1, iterations=1)
+        if not self.timing:
+            return None
+        return self._keep(what, named, theirs, own)
+
+    def memory(self, what: str, ours: float, baseline: float, *, named: str) -> float | None:
+        """Keep a ratio of bytes, measured once each: how many times less `ours` is."""
+        self.benchmark.pedantic(lambda: None, rounds=1, iterations=1)
+        return self._keep(what, named, [baseline / 1e9], [ours / 1e9], unit="GB") if self.timing else None
+
+    def _keep(self, what: str, named: str, theirs: list[float], own: list[float], unit: str = "s") -> float:
         pairs = [slow / fast for slow, fast in zip(theirs, own, strict=True)]
-        ratio = Ratio(what, named, statistics.median(theirs), statistics.median(own), min(pairs), max(pairs))
+        ratio = Ratio(what, named, statistics.median(theirs), statistics.median(own), min(pairs), max(pairs), unit)
         self.benchmark.extra_info |= {"baseline": named, "ratio": ratio.theirs / ratio.ours}
         _RATIOS.append(ratio)
         return ratio.theirs / ratio.ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ class Answers:
             if several and name in self._found:
                 self._found[name] = _words(axis, ",".join(self._found[name]))
         self._found["objectives"] = _objectives(self._found.get("objectives", ()))
+        self._read_facts()
+        self._check_groups()
+        self._check_phases()
 
     def complete(self) -> Description:
         """Return the description; ask for what is missing.
@@ -65,7 +69,41 @@ class Answers:
             raise UserError(f"{', '.join(missing)} missing; see `apx taxonomy new --help`, or answer in a terminal")
         if asks:
             self._ask()
+        elif self._found.get("licence") and not self._found.get("code"):
+            raise UserError("--licence is that of the authors' code: give its address by --code, or leave it out")
         return Description(self._slug or slug_of(self._found["name"]), **self._found)
+
+    def _read_facts(self) -> None:
+        """Hold what options say of the paper to what answers are held to."""
+        for name in (*_FACTS, *_OPTIONAL):
+            given = self._found.get(name)
+            try:
+                if name == "authors" and given is not None:
+                    self._found[name] = tuple(map(_text, given))
+                elif isinstance(given, str):
+                    self._found[name] = _READERS[name](given)
+            except UserError as error:
+                raise UserError(f"--{_OPTION.get(name, name)}: {error}") from None
+
+    def _check_groups(self) -> None:
+        if "granularity" not in self._found:
+            return
+        self._found["granularity"] = _group(self._found["granularity"])
+        if "S" not in self._found.get("structures", ("S",)):
+            raise UserError("--granularity is that of structured pruning: add --structure S, or leave it out")
+
+    def _check_phases(self) -> None:
+        """Refuse objectives of a phase that the stage has not, as soon as both are known."""
+        from apx.scaffold import PHASES
+
+        if "stage" not in self._found:
+            return
+        known = PHASES[self._found["stage"]]
+        for name in self._found["objectives"]:
+            if name not in known:
+                raise UserError(
+                    f"pruning {self._found['stage']} training has no phase '{name}': use {', '.join(known)}"
+                )
 
     def _missing(self) -> list[str]:
         needed = [name for name in (*_FACTS, *_PLACE) if name != "granularity"]
@@ -73,18 +111,27 @@ class Answers:
         return missing + ([] if self._found["objectives"] else ["--objective"])
 
     def _ask(self) -> None:
-        readers: dict[str, Callable[[str], Any]] = {"authors": _names, "year": _year}
-        for name, question in _FACTS.items():
-            if name not in self._found:
-                self._found[name] = ask(question, readers.get(name, _text))
-        for name, question in _OPTIONAL.items():
-            if name not in self._found and (name != "licence" or self._found.get("code")):
-                self._found[name] = ask(question, _link if name in ("url", "code") else _nothing_or_text, default="")
+        self._ask_facts()
         for name, (axis, question, several) in _PLACE.items():
             if name not in self._found and (name != "granularity" or "S" in self._found["structures"]):
                 _explain(axis, without=("weights",) if name == "granularity" else ())
-                self._found[name] = ask(question, partial(_words if several else _word, axis))
+                reader = _group if name == "granularity" else partial(_words if several else _word, axis)
+                self._found[name] = ask(question, reader)
+        self._check_groups()
+        self._check_phases()
         self._ask_objectives()
+
+    def _ask_facts(self) -> None:
+        from apx.scaffold import slug_of
+
+        for name, question in _FACTS.items():
+            if name not in self._found:
+                self._found[name] = ask(question, _READERS[name])
+            if name == "name" and self._slug is None:
+                self._slug = ask("What do commands and files call it?", _free_slug, slug_of(self._found["name"]))
+        for name, question in _OPTIONAL.items():
+            if name not in self._found and (name != "licence" or self._found.get("code")):
+                self._found[name] = ask(question, _READERS[name], default="")
 
     def _ask_objectives(self) -> None:
         from apx.scaffold import PHASES
@@ -126,13 +173,21 @@ def _words(axis: str, text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_word(axis, part) for part in parts))
 
 
+def _group(text: str) -> str:
+    """Read what structured pruning removes."""
+    word = _word("granularity", text)
+    if word == "weights":
+        raise UserError("single weights are unstructured (US): say what a group is, such as filters")
+    return word
+
+
 def _objectives(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for one in given:
         phase, equals, names = one.partition("=")
         if not equals or not phase:
             raise UserError(f"'{one}' names no phase: write PHASE=NAME, such as finetune=trades")
-        found[phase] = (*found.get(phase, ()), *_some_objectives(names))
+        found[phase] = tuple(dict.fromkeys((*found.get(phase, ()), *_some_objectives(names))))
     return found
 
 
@@ -156,16 +211,57 @@ def _nothing_or_text(text: str) -> str | None:
 
 def _link(text: str) -> str | None:
     link = text.strip()
-    if link and not link.startswith(("https://", "http://")):
+    if link and not re.fullmatch(r"https?://\S+", link):
         raise UserError(f"'{link}' is no address: it begins with https://")
     return link or None
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in _text(text).split(",") if part.strip())
+    if not (names := tuple(part.strip() for part in text.split(",") if part.strip())):
+        raise UserError("an answer is needed")
+    return names
 
 
 def _year(text: str) -> int:
-    if not text.strip().isdigit() or not 1950 <= int(text) <= 2100:
+    year = text.strip()
+    if not (year.isascii() and year.isdigit() and 1950 <= int(year[:9]) <= 2100):
         raise UserError(f"'{text}' is no year from 1950 to 2100")
-    return int(text)
+    return int(year)
+
+
+def _free_name(text: str) -> str:
+    from apx.scaffold import check_name
+
+    name = _text(text)
+    check_name(name)
+    return name
+
+
+def _free_slug(text: str) -> str:
+    from apx.scaffold import check_slug
+
+    slug = text.strip()
+    check_slug(slug)
+    return slug
+
+
+def _free_key(text: str) -> str | None:
+    from apx.scaffold import check_key
+
+    key = _nothing_or_text(text)
+    check_key(key)
+    return key
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "name": _free_name,
+    "title": _text,
+    "authors": _names,
+    "year": _year,
+    "venue": _nothing_or_text,
+    "url": _link,
+    "code": _link,
+    "licence": _nothing_or_text,
+    "key": _free_key,
+}
+"""Question about the paper -> what makes an answer of a text."""

@@ -65,6 +65,10 @@ class Graph:
         known = self._graph.module2node
         return [layer for layer in self._module.modules() if _produces(layer) and layer in known]
 
+    def name(self, layer: nn.Module) -> str:
+        """Return the name of a layer in the network."""
+        return next(name for name, part in self._module.named_modules() if part is layer)
+
     def width(self, layer: nn.Module) -> int:
         """Return the number of output channels of a root."""
         return int(layer.weight.shape[0])  # type: ignore[index]

@@ -14,3 +14,10 @@ def set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> 
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
     return module
+
+
+def memory_format_of(module: nn.Module) -> torch.memory_format:
+    """Return the layout of a module's four-dimensional parameters: channels last if all of them are."""
+    weights = [parameter for parameter in module.parameters() if parameter.dim() == 4]
+    last = weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    return torch.channels_last if last else torch.contiguous_format

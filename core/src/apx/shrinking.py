@@ -92,6 +92,32 @@ def without_dead(module: nn.Module, example_input: Tensor) -> tuple[nn.Module, i
     return small, constant, coupled
 
 
+def dead_removed(module: nn.Module, example_input: Tensor) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return the smaller network, and where each entry of its tensors was.
+
+    Returns:
+        The network, and tensor name -> flat indices (row-major) into the tensor of `module`, in the smaller shape;
+        tensors without dimensions have none.
+
+    Raises:
+        UserError: see `shrink`.
+    """
+    small, places = copy.deepcopy(module), copy.deepcopy(module)
+    probe = _probe(example_input)
+    answers = _answers(module, probe)
+    with _traceable(small), _traceable(places):
+        graph, twin = _trace(small, example_input[:1]), _trace(places, example_input[:1])
+        numbered = [*places.parameters(), *places.buffers()]
+        for tensor in numbered:  # after tracing, which needs numbers of the network's own kind
+            if tensor.dim():
+                tensor.data = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device).view(tensor.shape)
+        with _refused_where_broken(module):
+            for name, channels in _remove_all(graph, probe):
+                twin.remove(places.get_submodule(name), channels)
+            _check_same(module, answers, _answers(small, probe))
+    return small, {name: tensor.long() for name, tensor in places.state_dict().items() if tensor.dim()}
+
+
 def shrink_summary(module: nn.Module, example_input: Tensor) -> dict[str, Any]:
     """Return how much smaller and faster a network becomes, as JSON; `refused` with the reason where it cannot.
 
@@ -207,13 +233,17 @@ def _refused_where_broken(module: nn.Module) -> Iterator[None]:
         ) from error
 
 
-def _remove_all(graph: Graph, probe: Tensor) -> None:
+def _remove_all(graph: Graph, probe: Tensor) -> list[tuple[str, list[int]]]:
+    """Remove what can go, and return what was removed in turn: layers by name, their channels as they then were."""
+    removed = []
     for layer in graph.roots():
         removable = [channel.index for channel in graph.zero_channels(layer, probe) if channel.removable]
         if len(removable) == graph.width(layer):
             removable = removable[1:]  # a layer without outputs is no layer
         if removable:
+            removed.append((graph.name(layer), removable))
             graph.remove(layer, removable)
+    return removed
 
 
 def _kept(graph: Graph, probe: Tensor) -> tuple[int, int]:

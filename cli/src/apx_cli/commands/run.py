@@ -40,6 +40,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
 @click.option("--precision", metavar="auto|fp32|bf16", help="Precision of training.")
 @click.option("--deterministic/--no-deterministic", default=None, help="Bitwise repeatable (default), or faster.")
+@click.option(
+    "--full-size", is_flag=True, default=None, help="Train structured networks whole, removed filters and all."
+)
 @click.option("--from", "from_checkpoint", metavar="CHECKPOINT", help="Prune one's own dense network.")
 @click.option("--config", type=_PATH, metavar="RUN.JSON", help="Take the request of an earlier run; options win.")
 @click.option("--out", type=_PATH, metavar="DIR", help="The run directory to make (runs/<name>).")

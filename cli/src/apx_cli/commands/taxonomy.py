@@ -71,20 +71,56 @@ def new(slug: str | None, out: Path | None, force: bool, as_json: bool, **given:
         --stage after --schedule 1S --structure US --locality G --criterion LIS \\
         --objective pretrain=trades --objective finetune=trades
     """
+    _check_start(slug, out, force)
     answers = Answers(slug, {name: value for name, value in given.items() if value not in (None, ())})
     made = answers.complete().entry()
     path = out or Path(f"{made['slug']}.json")
-    if path.exists() and not force:
-        raise UserError(f"the file {path} exists: choose another --out, or replace it with --force")
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent} for {path.name}: make it, or choose another --out")
-    from apx.paths import atomic_write
-
-    atomic_write(path, (json.dumps(made, indent=2, ensure_ascii=False) + "\n").encode())
+    _check_place(path, force)
+    _write(path, made)
     if as_json:
         print_json(made)
     else:
-        click.echo(f"wrote {path}: {made['name']}, {len(made['implements']['variants'])} variants")
+        count = len(made["implements"]["variants"])
+        click.echo(f"wrote {path}: {made['name']}, {count} variant{'s' if count > 1 else ''}")
+
+
+def _check_start(slug: str | None, out: Path | None, force: bool) -> None:
+    """Refuse what would be refused in the end before anything is asked."""
+    from apx.scaffold import check_slug
+
+    if slug is not None:
+        check_slug(slug)
+    if out is not None or slug is not None:
+        _check_place(out or Path(f"{slug}.json"), force)
+
+
+def _check_place(path: Path, force: bool) -> None:
+    """Refuse a file that exists, or one in a folder that does not."""
+    try:
+        taken, homeless = path.exists(), not path.parent.is_dir()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if taken and not force:
+        raise UserError(f"the file {path} exists: choose another --out, or replace it with --force")
+    if homeless:
+        raise UserError(f"there is no folder {path.parent} for {path.name}: make it, or choose another --out")
+
+
+def _write(path: Path, entry: dict[str, Any]) -> None:
+    from apx.paths import atomic_write
+
+    try:
+        content = (json.dumps(entry, indent=2, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise UserError("an answer holds bytes that are no text in UTF-8: write it again") from error
+    try:
+        atomic_write(path, content)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"the file {path} cannot be written: {error.strerror}; choose another --out")
 
 
 @command.command(name="validate")
@@ -93,31 +129,27 @@ def new(slug: str | None, out: Path | None, force: bool, as_json: bool, **given:
 def validate(files: tuple[Path, ...], as_json: bool) -> None:
     """Say what is wrong with FILES, each one entry or a list of them: line, place, allowed values.
 
+    Advice is given on valid entries: where the survey's row and the implementation differ without a reason in
+    implements.differs, or a word is nearly one of the vocabulary. Advice does not make an entry invalid.
+
     \b
     Example:
       apx taxonomy validate my-method.json
       apx taxonomy validate src/*/taxonomy.json --json
     """
-    from apx_taxonomy.reading import Finding, SyntaxFaultError, check_entries
+    from apx_taxonomy.authoring import judge_file
 
-    found: dict[str, list[Finding]] = {}
-    for file in files:
-        try:
-            found[str(file)] = check_entries(file.read_bytes().decode())
-        except OSError as error:
-            raise UserError(f"cannot read {file}: {error.strerror}; give files of entries") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file} is no text ({error.reason}): an entry is JSON in UTF-8") from error
-        except SyntaxFaultError as error:
-            found[str(file)] = [Finding(error.line, "", f"no JSON at column {error.column}: {error}")]
+    verdicts = {str(file): judge_file(file) for file in files}
     if as_json:
-        print_json({name: [one.as_dict() for one in problems] for name, problems in found.items()})
+        print_json({name: verdict.as_list() for name, verdict in verdicts.items()})
     else:
-        for name, problems in found.items():
-            for one in problems:
+        for name, verdict in verdicts.items():
+            for one in verdict.faults:
                 click.echo(f"{name}:{one.line}: {one.pointer or 'the document'}: {one.text}")
-            if not problems:
+            for one in verdict.advice:
+                click.echo(f"{name}:{one.line}: {one.pointer}: advice: {one.text}")
+            if not verdict.faults:
                 click.echo(f"{name}: valid")
-    if wrong := [name for name, problems in found.items() if problems]:
-        count = sum(map(len, found.values()))
+    if wrong := [name for name, verdict in verdicts.items() if verdict.faults]:
+        count = sum(len(verdict.faults) for verdict in verdicts.values())
         raise UserError(f"{', '.join(wrong)}: {count} problem{'s' if count > 1 else ''}; mend what is listed")

@@ -16,11 +16,12 @@ from ..masked_model import MaskedModel
 from ..masks import Masks, weight_names
 from ..method import Variant
 from ..randomness import derive_seed, keyed_uniform
+from ..shrunk_training import Smaller, smaller
 from ..specifics import Iterative, Locality, OneShot, Schedule, Structure, structure_of
 from ..specifics.locality import Global, Local
 from ..specifics.rates import ERK, RateStrategy, Uniform
 from ..training.dynamics import Dynamics
-from ..training.objectives import Batch, Objective
+from ..training.objectives import BUILTIN, Batch, Objective
 from ..training.optimisation import Parameters
 from ..training.settings import TrainSettings, at_least_one, scaled
 from ..training.trainer import Environment, Hooks, Trainer
@@ -29,6 +30,7 @@ from .directory import RunDirectory
 from .interrupts import Interrupts
 from .progress import Progress, Quiet
 
+PAYS_FROM = 50  # steps of a phase from which tracing a network, to train it at its real size, is paid for
 SAVE_EVERY = 45.0  # seconds between checkpoints inside an epoch: with a slow step and the write, a kill loses no minute
 
 
@@ -103,6 +105,7 @@ class Run:
     dense_origin: str = ""
     determines: Mapping[str, Any] | None = None  # what determines the untrained network; None: not cacheable
     seconds: dict[str, float] = field(default_factory=dict)
+    full_size: bool = False  # train structured networks at their full size, removed filters and all
     earlier: float = 0.0  # seconds of earlier lives of this run, as far as their work did not have to be done again
 
     def __post_init__(self) -> None:
@@ -302,17 +305,19 @@ class Run:
 
         def body() -> None:
             objective = self._objective(settings, teacher)
+            resumed = self.directory.partial(path, str(self.device)) if self.directory else None
+            static = parameters is None and dynamics is None and type(objective) in BUILTIN.values()
+            small = self._smaller(model, settings, resumed) if static else None
             trainer = Trainer(
-                model=model,
+                model=model if small is None else small.model,
                 settings=settings,
                 environment=self.environment,
                 phase=path,
                 objective=objective,
                 parameters=parameters,
                 dynamics=dynamics or Dynamics(),
-                hooks=self._hooks(path),
+                hooks=self._hooks(path, model, small),
             )
-            resumed = self.directory.partial(path, str(self.device)) if self.directory else None
             if resumed is not None:
                 self._credit(resumed["seconds"])
             steps = -(-len(self.data.train) // settings.batch_size)
@@ -321,6 +326,8 @@ class Run:
             self._saved = time.monotonic()
             try:
                 trainer.fit(resumed)
+                if small is not None:
+                    small.write_back(model)
             finally:  # whoever resumes in this process must not meet a checkpoint that is still being renamed
                 if self.directory:
                     self.directory.settle()
@@ -382,18 +389,42 @@ class Run:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _objective(self, settings: TrainSettings, teacher: nn.Module | None) -> Objective:
-        from ..training.objectives import BUILTIN
-
         known = {**BUILTIN, **self.objectives}
         return known[settings.objective](settings, self.environment.threat(settings), teacher)
 
-    def _hooks(self, path: str) -> Hooks:
-        def step(model: MaskedModel, epoch: int, number: int, steps: int, loss: float) -> None:
+    def _smaller(
+        self, model: MaskedModel, settings: TrainSettings, resumed: Mapping[str, Any] | None
+    ) -> Smaller | None:
+        """Return the network at its real size, where training it is exact and long enough to pay for the tracing.
+
+        A checkpoint from within the phase says at which size it was trained.
+        """
+        steps = settings.epochs * -(-len(self.data.train) // settings.batch_size)
+        if (
+            self.full_size
+            or self.variant.granularity != "filters"
+            or self.variant.schedule != "1S"
+            or steps < PAYS_FROM
+        ):
+            return None
+        found = smaller(model, self.example)
+        if found is not None and resumed is not None:
+            shapes = {name: tensor.shape for name, tensor in found.model.module.state_dict().items()}
+            if shapes != {name: tensor.shape for name, tensor in resumed["model"]["module"].items()}:
+                return None
+        return found
+
+    def _hooks(self, path: str, model: MaskedModel, small: Smaller | None = None) -> Hooks:
+        """Tell directory, progress and observers; these see the network at its full size, up to date once an epoch."""
+
+        def step(_: MaskedModel, epoch: int, number: int, steps: int, loss: float) -> None:
             self.progress.step(loss)
             for observer in self.observers:
                 observer.step(path, epoch, number, model)
 
         def epoch(record: dict[str, Any]) -> None:
+            if small is not None and self.observers:
+                small.write_back(model)
             if self.directory and self.writes:
                 self.directory.log(record)
             for observer in self.observers:

@@ -39,6 +39,7 @@ class Request:
     from_checkpoint: str | None = None
     eval: str = "quick"
     deterministic: bool = True
+    full_size: bool = False
 
     def __post_init__(self) -> None:
         prefix, _, rest = self.dataset.partition(":")

@@ -150,6 +150,7 @@ def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progr
         directory=directory,
         progress=progress,
         objectives=objectives(),
+        full_size=request.full_size,
         determines=None if request.arch.startswith("py:") else determines,
     )
 

@@ -20,6 +20,7 @@ PHASES: Mapping[str, Mapping[str, bool]] = {
 }
 """Phases that can train, by stage and in order -> whether one always does."""
 
+_KEY = re.compile(r"[^_\s]+_[^_\s]+")
 _UNITS = ("weights", "filters", "channels", "kernels")
 
 
@@ -58,10 +59,11 @@ class Description:
         """Return the entry.
 
         Raises:
-            UserError: the slug or the key is taken, or an answer is not what an entry can hold.
+            UserError: the slug, the name or the key is taken, or an answer is not what an entry can hold.
         """
         check_slug(self.slug)
-        _check_key(self.key)
+        check_name(self.name)
+        check_key(self.key)
         made = {
             "api": "1",
             "slug": self.slug,
@@ -133,9 +135,25 @@ def slug_of(name: str) -> str:
     return "-".join(re.findall(r"[a-z0-9]+", name.lower())) or "method"
 
 
-def _check_key(key: str | None) -> None:
+def check_name(name: str) -> None:
+    """Refuse the printed name of another method, in any case."""
     from ..registry import entries
 
     for found in entries():
-        if key is not None and found.key == key:
+        if found.name.casefold() == name.strip().casefold():
+            raise UserError(
+                f"there is a method called '{found.name}' already, from {found.distribution}; choose another"
+            )
+
+
+def check_key(key: str | None) -> None:
+    """Refuse a benchmark key that is malformed, or another method's."""
+    from ..registry import entries
+
+    if key is None:
+        return
+    if _KEY.fullmatch(key) is None:
+        raise UserError(f"'{key}' is no key: write NAME_Author2024Word, two words joined by one underscore")
+    for found in entries():
+        if found.key == key:
             raise UserError(f"the key '{key}' is {found.name}'s already; leave it out, or choose another")

@@ -1,0 +1,59 @@
+"""Finetuning a network without 75 % of its filters at its real size, beside finetuning it at full size under masks."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import apx
+from apx.coupling import couple_filters
+from apx.datasets import Dataset, Split
+from apx.masked_model import MaskedModel
+from apx.memory_format import set_memory_format
+from apx.registry import objectives
+from apx.shrunk_training import smaller
+from apx.training.settings import TrainSettings
+from apx.training.trainer import Environment, Trainer
+
+from .conftest import Compare
+
+
+def filters_of(network: nn.Module, inner_only: bool) -> dict[str, Tensor]:
+    """Mask three quarters of the filters; of residual blocks' last convolutions none, since the stream is shared."""
+    found = {}
+    for name, weight in network.named_parameters():
+        if weight.dim() != 4 or (inner_only and "conv1" not in name.split(".")[-2]):
+            continue
+        kept = torch.arange(len(weight)) % 4 == 0
+        found[name] = kept.view(-1, 1, 1, 1).expand_as(weight).contiguous()
+    return found
+
+
+@pytest.mark.parametrize("arch", ["vgg16", "resnet18"])
+def test_finetuning_at_real_size(compare: Compare, arch: str) -> None:
+    width, batch, attack = (None, 64, 10) if compare.timing else (4, 4, 1)
+    images = torch.randint(0, 256, (2 * batch, 3, 32, 32), dtype=torch.uint8)
+    part = Split(images, torch.arange(2 * batch) % 10)
+    data = Dataset("random", part, part, part, num_classes=10, threat_eps=8 / 255)
+    settings = TrainSettings(
+        objective="trades", epochs=1, batch_size=batch, steps=attack, optimizer="sgd", lr=0.01, handover="last"
+    )
+    environment = Environment(data, 0, torch.device("cpu"))
+    network = set_memory_format(apx.build(arch, num_classes=10, width=width), torch.channels_last)
+    full = MaskedModel(network)
+    example = torch.rand(1, 3, 32, 32)
+    full.set_masks(couple_filters(network, filters_of(network, inner_only=arch == "resnet18"), example))
+    found = smaller(full, example)
+    assert found is not None
+
+    def fit(model: MaskedModel) -> None:
+        Trainer(
+            model, settings, environment, "phase", objectives()["trades"](settings, environment.threat(settings))
+        ).fit()
+
+    compare(
+        f"{arch}, 75 % filters, TRADES-{attack} at real size, {batch} images",
+        lambda: fit(found.model),
+        lambda: fit(full),
+        named="at full size, masked",
+        rounds=3,
+    )
