@@ -66,8 +66,8 @@ class PwoA(AfterTraining):
         "paper:cifar100": {"lambda_x": 5e-7, "lambda_y": 2e-6},
         "quick": {
             "pretrain": quick.PRETRAIN,
-            "prune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 6, "lr": 0.02},
-            "finetune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 9, "lr": 0.05},
+            "prune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 5, "lr": 0.02},
+            "finetune": {**quick.FINETUNE, "objective": "kd-hsic", "optimizer": "sgd", "epochs": 8, "lr": 0.05},
             "interval": 1,
             "rho": 0.1,
             "mix": 0.3,  # clean images alone are too few to carry the teacher's robustness over to a VGG16
