@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apx.selection import keep_highest, keep_highest_global, pruned_count
+from apx import selection
+from apx.selection import keep_highest, keep_highest_global, order_statistic, pruned_count
 
 # few distinct values, so that ties are the rule
 scores_lists = st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), min_size=1, max_size=40)
@@ -52,3 +53,23 @@ def test_nan_scores_and_impossible_counts_are_refused() -> None:
         keep_highest(torch.tensor([1.0, float("nan")]), 1)
     with pytest.raises(ValueError, match="cannot keep 3 of 2"):
         keep_highest(torch.ones(2), 3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.sampled_from(["normal", "ties", "sorted", "waves"]), st.floats(0, 1), st.booleans())
+def test_many_scores_are_sampled_and_exact_all_the_same(seed: int, kind: str, share: float, double: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(5000, generator=generator, dtype=torch.float64 if double else torch.float32)
+    if kind == "ties":
+        scores = (scores * 2).round().abs()
+    elif kind == "sorted":
+        scores = scores.sort(descending=bool(seed % 2)).values
+    elif kind == "waves":
+        scores = torch.sin(torch.arange(5000.0) * (seed % 97))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "_SAMPLED_FROM", 1000)
+        patch.setattr(selection, "_SAMPLE", 100)
+        rank = 1 + round(share * 4999)
+        assert order_statistic(scores, rank) == scores.sort().values[rank - 1]
+        kept = round(share * 5000)
+        assert keep_highest(scores, kept).tolist() == by_sorting(scores.tolist(), kept)
