@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -57,6 +56,8 @@ class LazyGroup(click.Group):
         """Resolve the command's name, with the nearest one in the error."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
+            import difflib
+
             nearest = difflib.get_close_matches(name, self._summaries, n=1)
             hint = f", did you mean '{nearest[0]}'?" if nearest else ";"
             raise Mistake(f"there is no command '{name}'{hint} `apx --help` lists all commands")

@@ -1,22 +1,17 @@
-"""Printing: tables for people, one JSON document for programs, warnings beside both."""
+"""Printing: values for people, one JSON document for programs, warnings beside both (`tables` prints tables)."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from apx.registry import Failure
 
 NOT_SPECIFIED = "n.s."
-_PIPE_WIDTH = 10_000  # a pipe has no edge to fold at
 _SHOWN = 3  # faults told per distribution before the rest is counted
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -26,32 +21,6 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout, in ASCII, so that no terminal setting can break it."""
     click.echo(json.dumps(document, indent=2))
-
-
-def console() -> Console:
-    """Return a console for stdout that prints text as it is; only a terminal folds lines and shows colours."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(markup=False, emoji=False, highlight=False, width=width)
-
-
-def table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table whose first column, the key, never folds."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 0, 0, 1))
-    for number, column in enumerate(columns):
-        made.add_column(column, no_wrap=number == 0, overflow="fold")
-    for row in rows:
-        made.add_row(*row)
-    return made
-
-
-def natural_width(out: Console, made: Table) -> int:
-    """Return the columns that a table takes where nothing has to be folded."""
-    return out.measure(made, options=out.options.update(width=_PIPE_WIDTH)).maximum
 
 
 def words(values: Sequence[str] | None) -> str:

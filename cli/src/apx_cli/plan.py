@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .output import console, size, table
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from .output import size
+from .tables import print_table
 
 
 def print_plan(plan: Mapping[str, Any]) -> None:
     """Print a plan, as `apx.runner.plan.plan` returns it, for people."""
     record = plan["record"]
-    out = console()
     asked = {name: value for name, value in record["request"].items() if name in ("method", "arch", "dataset", "seed")}
     facts = {**asked, **record["variant"], "device": record["device"], "precision": record["precision"]}
-    out.print(table("", "value", rows=[(name, str(value)) for name, value in facts.items()]))
-    out.print()
-    _print_settings(out, record["settings"])
-    out.print()
+    print_table("", "value", rows=[(name, str(value)) for name, value in facts.items()])
+    click.echo()
+    _print_settings(record["settings"])
+    click.echo()
     headings = ("phase", "objective", "times", "epochs", "steps per epoch", "seconds per step", "seconds")
-    out.print(table(*headings, rows=[_phase(phase) for phase in plan["phases"]]))
+    print_table(*headings, rows=[_phase(phase) for phase in plan["phases"]])
     click.echo(f"weights: {plan['weights']:,} in {plan['prunable_layers']} layers that can be pruned")
     if plan["left_dense"]:
         click.echo(f"left dense, no method prunes them: {', '.join(plan['left_dense'])}")
@@ -37,16 +34,16 @@ def _phase(phase: Mapping[str, Any]) -> tuple[str, ...]:
     return (phase["name"], phase["objective"], *counts, f"{phase['seconds_per_step']:.3f}", f"{phase['seconds']:.0f}")
 
 
-def _print_settings(out: Console, settings: Mapping[str, Any]) -> None:
+def _print_settings(settings: Mapping[str, Any]) -> None:
     """Print the method's own settings, and those of its phases side by side (`--set PHASE.SETTING=VALUE`)."""
     phases = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
     own = [(name, str(value)) for name, value in settings.items() if name not in phases]
-    out.print(table("setting", "value", rows=own))
+    print_table("setting", "value", rows=own)
     if phases:
         names = dict.fromkeys(name for phase in phases.values() for name in phase)
         rows = [(name, *(str(phase.get(name, "")) for phase in phases.values())) for name in names]
-        out.print()
-        out.print(table("setting of", *phases, rows=rows))
+        click.echo()
+        print_table("setting of", *phases, rows=rows)
 
 
 def _time(seconds: float) -> str:

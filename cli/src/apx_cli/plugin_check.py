@@ -9,7 +9,8 @@ import click
 
 from apx.errors import UserError
 
-from .output import console, json_option, print_json, table
+from .output import json_option, print_json
+from .tables import print_table
 
 if TYPE_CHECKING:
     from apx import Variant
@@ -90,14 +91,13 @@ def _label(variant: Variant) -> str:
 
 def _print_cases(number: int, report: Report) -> None:
     """Print one variant: claims by networks, then what each network has shown."""
-    out = console()
     for case in report.cases:
         click.secho(f"variant {number} ({case.variant}) on {case.network}, {case.seconds:.1f} s", bold=True)
         if case.not_applicable is not None:
             click.echo(f"  not applicable: {case.not_applicable}")
             continue
         rows = [(verdict.claim, _MARKS[verdict.passed], verdict.observed) for verdict in case.verdicts]
-        out.print(table("claim", "verdict", "observed", rows=rows))
+        print_table("claim", "verdict", "observed", rows=rows)
         for verdict in case.failed:
             click.echo(f"{verdict.claim} FAILED: claimed {verdict.claimed}")
         click.echo()

@@ -9,7 +9,8 @@ import click
 
 from apx import registry
 
-from .output import console, json_option, print_json, table
+from .output import json_option, print_json
+from .tables import print_table
 
 if TYPE_CHECKING:
     from apx.registry import Failure
@@ -66,7 +67,7 @@ def _document(one: Inspected) -> dict[str, Any]:
 def _print(found: Sequence[Inspected]) -> None:
     listed_only = {entry.slug for entry in registry.entries() if not entry.implemented}
     rows = [(one.distribution, one.version, _offers(one, listed_only)) for one in found]
-    console().print(table("distribution", "version", "offers", rows=rows))
+    print_table("distribution", "version", "offers", rows=rows)
     failures = [f"{one.distribution} {one.version}: {_sentence(failure)}" for one in found for failure in one.failures]
     remarks = [f"{one.distribution} {one.version}: {remark}" for one in found for remark in one.remarks]
     click.echo()

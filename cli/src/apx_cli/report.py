@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from .output import console, table, warn
+from .output import warn
+from .tables import print_table
 
 
 def print_report(report: Mapping[str, Any]) -> None:
     """Print `report.json`, as `apx.runner.start` returns it, for people."""
     results = report["results"]
     columns = [name for name in ("dense", "pruned") if name in results] or ["pruned"]
-    console().print(table("", *columns, rows=_rows(report, columns)))
+    print_table("", *columns, rows=_rows(report, columns))
     if shrunk := report.get("shrunk"):
         click.echo(_shrunk(shrunk))
     click.echo(f"run directory: {report['run']}")
@@ -38,10 +39,10 @@ def print_results(document: Mapping[str, Any]) -> None:
     if document["precision"] != "fp32":
         rows.append(("precision of the attacked copy", document["precision"]))
     rows.append(("seconds", f"{document['seconds']:.1f}"))
-    console().print(table("", "value (95 % interval)", rows=rows))
+    print_table("", "value (95 % interval)", rows=rows)
     if verdicts := document.get("sanity"):
         checks = [(one["name"], "passed" if one["passed"] else "FAILED", one["verdict"]) for one in verdicts]
-        console().print(table("check against gradient masking", "", "what was seen", rows=checks))
+        print_table("check against gradient masking", "", "what was seen", rows=checks)
     for warning in document["warnings"]:
         warn(warning["text"])
 

@@ -15,6 +15,7 @@ PARTS = {
     "data": ("data", "downloaded and decoded data sets"),
     "zoo": ("zoo", "downloaded checkpoints and distances of published networks"),
     "verdicts": ("verdicts.json", "which entries are valid"),
+    "path": ("path.json", "which plugins are installed, so that listing does not look again"),
 }
 """The parts of the cache: name -> (file or folder under the cache folder, what it holds)."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest of this module
 if TYPE_CHECKING:
+    from .files import schema_file
     from .model_key import ModelKey, ModelKeyError
     from .published import leaderboard, leaderboard_names
     from .validation import Problem, schema, schema_digest, schema_names, validate
@@ -44,6 +45,7 @@ _HOME = {
     "resolve": "vocabulary",
     "schema": "validation",
     "schema_digest": "validation",
+    "schema_file": "files",
     "schema_names": "validation",
     "select_zoo": "zoo_index",
     "survey_label": "vocabulary",
@@ -73,6 +75,7 @@ __all__ = [
     "resolve",
     "schema",
     "schema_digest",
+    "schema_file",
     "schema_names",
     "select_zoo",
     "survey_label",

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .files import schema_file
+
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
-
-_SCHEMAS = Path(__file__).parent / "schemas"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Problem:
 
 def schema_names() -> list[str]:
     """Return the names of the schemas: entry, leaderboard, report, results, submission, zoo, zoo-record."""
-    return sorted(path.stem for path in _SCHEMAS.glob("*.json"))
+    return sorted(path.stem for path in Path(schema_file("*")).parent.glob("*.json"))
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def validate(document: object, schema_name: str) -> list[Problem]:
 def _schema_bytes(name: str) -> bytes:
     if name not in schema_names():
         raise KeyError(f"no schema named {name!r}; there are {', '.join(schema_names())}")
-    return (_SCHEMAS / f"{name}.json").read_bytes()
+    return Path(schema_file(name)).read_bytes()
 
 
 @cache

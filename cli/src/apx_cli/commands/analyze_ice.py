@@ -11,7 +11,8 @@ import click
 from apx.errors import UserError
 
 from ..measuring import Asked, Model, measuring_options
-from ..output import console, json_option, print_json, table
+from ..output import json_option, print_json
+from ..tables import print_table
 
 if TYPE_CHECKING:
     from apx.analysis.overlap import Comparison, Overlap
@@ -136,7 +137,7 @@ def _print(found: Overlap) -> None:
         row += [distance_text(attacked.distances[name].median), distance_text(attacked.distances[name].mean)]
         rows.append(row if margins is None else [*row, distance_text(margins[name].median)])
     columns = ["set", "clean", "under attack", "median distance", "mean distance"]
-    console().print(table(*columns, *([] if margins is None else ["median margin"]), rows=rows))
+    print_table(*columns, *([] if margins is None else ["median margin"]), rows=rows)
     attack = " + ".join(found.dense.attacks) or "no attack"
     click.echo(
         f"{found.n} images of {found.dense.data}; {attack}, {found.dense.norm} {radius(found.dense.eps)}; "

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..options import Radius
-from ..output import console, json_option, print_json, table, warn
+from ..output import json_option, print_json, warn
 from ..report import fraction
+from ..tables import print_table
 from .evaluate import made_options
 
 if TYPE_CHECKING:
@@ -132,7 +133,6 @@ def _transforms(asked: tuple[str, ...], sweep: bool, gate: Any, targets: Any) ->
 
 
 def _print(document: Mapping[str, Any], channels: bool) -> None:
-    out = console()
     attack = document["attack"]
     click.echo(
         f"{document['target']}: {document['images']} of {document['dataset']}, {document['split']} split; "
@@ -157,13 +157,13 @@ def _print(document: Mapping[str, Any], channels: bool) -> None:
         "kurtosis F",
         "of x_adv",
     )
-    out.print(table(*columns, rows=[_layer(layer) for layer in document["layers"]]))
+    print_table(*columns, rows=[_layer(layer) for layer in document["layers"]])
     if channels:
         _print_channels(document["stem"])
     if document["transforms"]:
         click.echo()
         rows = [_transform(row) for row in document["transforms"]]
-        out.print(table("transform", "touched", *_RATES, rows=rows))
+        print_table("transform", "touched", *_RATES, rows=rows)
         if any(len(row["seeds"]) > 1 for row in document["transforms"]):
             click.echo("of several draws of the noise: mean (lowest to highest)")
 
@@ -210,7 +210,7 @@ def _print_channels(stem: Mapping[str, Any]) -> None:
             )
         )
     columns = ("least d", "largest d", "mean d", "std d", "mean F (std)", "of x_adv")
-    console().print(table(f"channel of {stem['layer']}", *columns, rows=rows))
+    print_table(f"channel of {stem['layer']}", *columns, rows=rows)
 
 
 def _transform(row: Mapping[str, Any]) -> tuple[str, ...]:

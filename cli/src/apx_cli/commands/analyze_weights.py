@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from ..output import console, json_option, print_json, table, warn
+from ..output import json_option, print_json, warn
+from ..tables import print_table
 from .evaluate import made_options
 
 _SHOWN = (0.05, 0.5, 0.95)  # quantiles of |w| in the table; --json has all
@@ -78,7 +79,7 @@ def _print(document: Mapping[str, Any]) -> None:
     )
     rows = [(*_row(layer["layer"], layer), *_sizes(layer, places)) for layer in layers]
     rows.append((*_row("all pruned layers", document["total"]), "", ""))
-    console().print(table(*columns, rows=rows))
+    print_table(*columns, rows=rows)
     levels = ", ".join(f"{level:.0%}" for level in _SHOWN)
     click.echo(f"|w|: the dense network's magnitudes, quantiles {levels}; compared by {' and '.join(sorted(units))}")
 

@@ -10,7 +10,8 @@ import click
 
 from apx.errors import UserError
 
-from ..output import console, json_option, print_json, table
+from ..output import json_option, print_json
+from ..tables import print_table
 from .evaluate import made_options
 
 if TYPE_CHECKING:
@@ -143,6 +144,6 @@ def _show(name: str, speed: Speed) -> None:
         for one in speed.latencies
     ]
     headings = ("form", "device", "batch", "ms (quartiles)", "images/s", "weights", "MFLOPs")
-    console().print(table(*headings, rows=rows))
+    print_table(*headings, rows=rows)
     for sentence in speed.sentences():
         click.echo(sentence)

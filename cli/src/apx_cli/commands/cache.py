@@ -9,7 +9,8 @@ from apx.errors import UserError
 from apx.lookup import choose
 from apx.paths import home
 
-from ..output import agreed, console, json_option, print_json, size, table, yes_option
+from ..output import agreed, json_option, print_json, size, yes_option
+from ..tables import print_table
 
 
 @click.group(name="cache")
@@ -40,7 +41,7 @@ def info(as_json: bool) -> None:
         print_json({"path": str(home()), "parts": listed})
         return
     click.echo(str(home()))
-    console().print(table("part", "size", "holds", rows=[(part.name, size(part.bytes), part.holds) for part in found]))
+    print_table("part", "size", "holds", rows=[(part.name, size(part.bytes), part.holds) for part in found])
 
 
 @command.command()

@@ -9,7 +9,8 @@ import click
 from apx import registry
 from apx.registry import Entry
 
-from ..output import console, json_option, print_json, table, warn_of, words
+from ..output import json_option, print_json, warn_of, words
+from ..tables import print_table
 
 
 @click.command(name="compare")
@@ -39,7 +40,7 @@ def command(methods: tuple[str, ...], by: Any, as_json: bool) -> None:
     for name in properties[0]:
         values = [one[name] for one in properties]
         rows.append((f"{name} *" if len(set(values)) > 1 else name, *values))
-    console().print(table("", *(entry.slug for entry in entries), rows=rows))
+    print_table("", *(entry.slug for entry in entries), rows=rows)
 
 
 def _properties(entry: Entry, by: Any) -> dict[str, str]:

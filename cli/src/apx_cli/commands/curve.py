@@ -11,7 +11,8 @@ from apx.errors import UserError
 
 from ..measuring import Asked, Model, measuring_options
 from ..options import Radius
-from ..output import console, json_option, print_json, table
+from ..output import json_option, print_json
+from ..tables import print_table
 
 
 @click.command(name="curve")
@@ -84,6 +85,6 @@ def command(
     if as_json:
         print_json({"curves": [curve.as_dict() for curve in curves], "files": [str(path) for path in files]})
         return
-    console().print(table(*columns(curves), rows=rows(curves)))
+    print_table(*columns(curves), rows=rows(curves))
     for path in files:
         click.echo(f"wrote {path}")

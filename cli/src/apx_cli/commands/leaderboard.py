@@ -9,7 +9,8 @@ import click
 
 from apx.errors import UserError
 
-from ..output import console, json_option, print_json, table, warn
+from ..output import json_option, print_json, warn
+from ..tables import console, table
 
 if TYPE_CHECKING:
     from apx.leaderboards.text import Cell, Table

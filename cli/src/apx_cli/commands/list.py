@@ -10,7 +10,8 @@ import click
 from apx import registry
 from apx.registry import Entry, Query
 
-from ..output import console, json_option, natural_width, print_json, table, warn, warn_of, words
+from ..output import json_option, print_json, warn, warn_of, words
+from ..tables import natural_width, print_table, terminal_width
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,13 +75,12 @@ def _only_labels(query: Query) -> bool:
 
 def _print(chosen: list[Entry], query: Query) -> None:
     rows = [_row(entry, query) for entry in chosen]
-    out = console()
     for dropped in ((), ("granularity",), ("granularity", "objectives")):  # what a narrow terminal has no room for
         headings = [name for name in rows[0] if name not in dropped]
-        printed = table(*headings, rows=[[row[name] for name in headings] for row in rows])
-        if natural_width(out, printed) <= out.width:
+        cells = [[row[name] for name in headings] for row in rows]
+        if natural_width(headings, cells) <= terminal_width():
             break
-    out.print(printed)
+    print_table(*headings, rows=cells)
     click.echo(f"{len(chosen)} of {len(registry.entries())} methods")
 
 

@@ -11,9 +11,10 @@ import click
 from apx.errors import UserError
 
 from ..options import Radius
-from ..output import console, json_option, print_json, size, table, warn
+from ..output import json_option, print_json, size, warn
 from ..progress import evaluation_progress
 from ..report import accuracy, attack_name, fraction
+from ..tables import print_table
 from .evaluate import made_options
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _images(train: Split, count: int) -> Tensor:
 
 
 def _show(report: QuantisationReport, compared: Comparison, out: Path | None) -> None:
-    console().print(table("", "float32", "int8", rows=_rows(report, compared)))
+    print_table("", "float32", "int8", rows=_rows(report, compared))
     click.echo(f"both predict the same class of {compared.agreement:.1%} of the {compared.float32['n']} test images")
     if compared.transferred is not None:
         click.echo(

@@ -9,8 +9,9 @@ import click
 from apx import runs
 from apx.errors import UserError
 
-from ..output import agreed, console, json_option, print_json, size, table, warn, yes_option
+from ..output import agreed, json_option, print_json, size, warn, yes_option
 from ..report import print_report
+from ..tables import print_table
 
 _DEFAULT = Path("runs")
 
@@ -63,7 +64,7 @@ def list_runs(folder: Path | None, as_json: bool) -> None:
         )
         for one in summaries
     ]
-    console().print(table("run", "method", "arch", "dataset", "seed", "sparsity", "state", "size", rows=rows))
+    print_table("run", "method", "arch", "dataset", "seed", "sparsity", "state", "size", rows=rows)
 
 
 @command.command()

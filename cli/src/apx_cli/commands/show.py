@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from apx import registry
 from apx.registry import Entry
 
-from ..output import console, json_option, print_json, setting_value, table, warn_of, words
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from ..output import json_option, print_json, setting_value, warn_of, words
+from ..tables import print_table, say
 
 
 @click.command(name="show")
@@ -34,15 +32,14 @@ def command(method: str, as_json: bool) -> None:
     if as_json:
         print_json({**entry.as_dict(), **entry.document})
         return
-    out = console()
-    _print_head(out, entry)
-    _print_blocks(out, entry)
-    _print_variants(out, entry.document["implements"]["variants"])
-    _print_notes(out, entry)
-    _print_hyperparameters(out, entry)
+    _print_head(entry)
+    _print_blocks(entry)
+    _print_variants(entry.document["implements"]["variants"])
+    _print_notes(entry)
+    _print_hyperparameters(entry)
 
 
-def _print_head(out: Console, entry: Entry) -> None:
+def _print_head(entry: Entry) -> None:
     document = entry.document
     code = document["code"]
     licence = {None: "licence unknown", "NONE": "no licence"}
@@ -57,12 +54,12 @@ def _print_head(out: Console, entry: Entry) -> None:
         "plugin": f"{entry.distribution} {entry.version}",
         "runs": "yes" if entry.implemented else "no, only the entry exists",
     }
-    out.print(f"{entry.name} ({entry.slug})", style="bold")
+    say(f"{entry.name} ({entry.slug})", bold=True)
     for name, value in facts.items():
-        out.print(f"{name:<10} {value}", soft_wrap=True)
+        say(f"{name:<10} {value}")
 
 
-def _print_blocks(out: Console, entry: Entry) -> None:
+def _print_blocks(entry: Entry) -> None:
     survey, implements = entry.survey, entry.implements
     reasons = {differs["field"] for differs in entry.document["implements"]["differs"]}
     rows: list[tuple[str, ...]] = []
@@ -75,10 +72,10 @@ def _print_blocks(out: Console, entry: Entry) -> None:
             cells = ["-", "-"]
             cells[index] = words(objectives) if objectives != () else "no training"
             rows.append((phase, *cells))
-    out.print()
-    out.print(table("property", "survey", "implements", rows=rows))
+    say()
+    print_table("property", "survey", "implements", rows=rows)
     if survey is not None:
-        out.print("* differs", style="dim")
+        say("* differs", dim=True)
 
 
 _PROPERTIES = {
@@ -91,43 +88,43 @@ _PROPERTIES = {
 }
 
 
-def _print_variants(out: Console, variants: Sequence[Mapping[str, Any]]) -> None:
+def _print_variants(variants: Sequence[Mapping[str, Any]]) -> None:
     rows = []
     for number, one in enumerate(variants, start=1):
         cells = (one[name] for name in ("structure", "granularity", "schedule", "locality", "budget", "sparsity_unit"))
         left_out = ", ".join(one["excluded_layers"]) or "none"
         rows.append((str(number), *cells, left_out, one["status"], one["basis"]))
     headings = ("structure", "granularity", "schedule", "locality", "budget", "sparsity in", "never pruned")
-    out.print()
-    out.print(table("variant", *headings, "status", "basis", rows=rows))
+    say()
+    print_table("variant", *headings, "status", "basis", rows=rows)
     for number, one in enumerate(variants, start=1):
         if "remark" in one:
-            out.print(f"variant {number}: {one['remark']}", soft_wrap=True)
+            say(f"variant {number}: {one['remark']}")
 
 
-def _print_notes(out: Console, entry: Entry) -> None:
+def _print_notes(entry: Entry) -> None:
     differs = entry.document["implements"]["differs"]
     if differs:
-        out.print("\nWhere the code differs from the survey, and why", style="bold")
+        say("\nWhere the code differs from the survey, and why", bold=True)
         for one in differs:
-            out.print(f"{one['field']}: {one['why']}", soft_wrap=True)
+            say(f"{one['field']}: {one['why']}")
     disputed = entry.document.get("survey", {}).get("disputed", [])
     if disputed:
-        out.print("\nDisputed: other published values", style="bold")
+        say("\nDisputed: other published values", bold=True)
         for one in disputed:
             remark = f"; {one['remark']}" if "remark" in one else ""
-            out.print(f"{one['field']}: {_value(one['value'])} ({one['source']}{remark})", soft_wrap=True)
+            say(f"{one['field']}: {_value(one['value'])} ({one['source']}{remark})")
 
 
-def _print_hyperparameters(out: Console, entry: Entry) -> None:
+def _print_hyperparameters(entry: Entry) -> None:
     if not entry.hyperparameters:
         return
     rows = []
     for one in entry.hyperparameters:
         where = ", ".join((*one.datasets, *one.architectures))
         rows.append((f"{one.setting} ({where})" if where else one.setting, setting_value(one.value), one.source))
-    out.print("\nSettings of --preset paper", style="bold")
-    out.print(table("setting", "value", "source", rows=rows))
+    say("\nSettings of --preset paper", bold=True)
+    print_table("setting", "value", "source", rows=rows)
 
 
 def _value(value: str | list[str] | None) -> str:

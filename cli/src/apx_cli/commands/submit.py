@@ -9,7 +9,8 @@ import click
 
 from apx.errors import UserError
 
-from ..output import console, json_option, print_json, table
+from ..output import json_option, print_json
+from ..tables import print_table
 
 board_option = click.option(
     "--board",
@@ -54,7 +55,7 @@ def check_command(runs: tuple[Path, ...], board: Any, as_json: bool) -> None:
         print_json([vars(one) for one in verdicts])
     else:
         rows = [(one.rule, "PROBLEM" if one.state == "problem" else one.state, one.text) for one in verdicts]
-        console().print(table("rule", "", "what was found", rows=rows))
+        print_table("rule", "", "what was found", rows=rows)
     if broken := problems(verdicts):
         raise UserError(f"{len(broken)} of {len(verdicts)} rules are broken; mend what is marked PROBLEM")
 
@@ -121,5 +122,5 @@ def merge_command(bundle: Path, file: Path, force: bool, as_json: bool, **draws:
         print_json({"file": str(file), "models": found})
         return
     headings = ("model", "evaluated again", "predicted otherwise", "robust, but broken", "of")
-    console().print(table(*headings, rows=rows))
+    print_table(*headings, rows=rows)
     click.echo(f"appended {count} results of {manifest['name']} to {file}")

@@ -11,7 +11,8 @@ import click
 
 from apx.errors import UserError
 
-from ..output import console, json_option, print_json, table
+from ..output import json_option, print_json
+from ..tables import print_table
 
 if TYPE_CHECKING:
     from apx.zoo.record import Record
@@ -70,7 +71,7 @@ def list_keys(as_json: bool, zoo: str | None, available: bool, **filters: Any) -
         click.echo("no key is all of that", err=True)
         return
     rows = [(str(one.key), one.slug, one.status, "yes" if one.distances else "-") for one in entries]
-    console().print(table("key", "method", "published", "distances", rows=rows))
+    print_table("key", "method", "published", "distances", rows=rows)
     click.echo(f"{len(entries)} keys")
 
 
@@ -83,7 +84,7 @@ def _print_records(records: Sequence[Record], as_json: bool) -> None:
          "yes" if one.distances else "-")
         for one in records
     ]  # fmt: skip
-    console().print(table("key", "network", "zeros", "normalisation", "distances", rows=rows))
+    print_table("key", "network", "zeros", "normalisation", "distances", rows=rows)
     click.echo(f"{len(records)} networks")
 
 
@@ -244,7 +245,7 @@ def verify(ctx: click.Context, keys: tuple[str, ...], zoo: str | None, as_json: 
         click.echo("there is nothing to verify", err=True)
     else:
         rows = [(one.key, one.kind, one.fault or "ok", str(one.path)) for one in verdicts]
-        console().print(table("key", "file", "verdict", "path", rows=rows))
+        print_table("key", "file", "verdict", "path", rows=rows)
         click.echo(f"{len(verdicts) - len(faulty)} of {len(verdicts)} files are as they should be")
     if faulty:
         ctx.exit(1)

@@ -11,10 +11,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import EntryPoint
 from typing import Any
 
-from .discovery import GROUP, Plugin
+from .discovery import Plugin
 from .host import Host, core_offers
 from .offers import PluginError, described, method_classes, method_of, named_things, not_loaded
 from .sources import EXTENSION_HOOKS, METHODS_HOOK
@@ -114,5 +113,4 @@ def _methods(host: Host, plugin: Plugin, task: Answer) -> list[str]:
 
 
 def _plugin(task: Answer) -> Plugin:
-    entry_point = EntryPoint(name=task["name"], value=task["value"], group=GROUP)
-    return Plugin(task["distribution"], task["version"], entry_point)
+    return Plugin(task["distribution"], task["version"], task["name"], task["value"])

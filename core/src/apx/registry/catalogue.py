@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from .discovery import ENTRY_FILE, Plugin, find_plugins, locate_entry
 from .failure import Failure
 from .method_entry import Entry, entry_from
+from .remembered import Remembered
 from .verdicts import Verdicts
 
 
@@ -33,21 +35,14 @@ class Catalogue:
 @cache
 def catalogue() -> Catalogue:
     """Return the catalogue of this process; the path is looked through once (see `forget`)."""
-    plugins, failures = find_plugins()
-    verdicts = Verdicts()
-    found: list[Entry] = []
-    packages = {(plugin.distribution, plugin.package): plugin for plugin in plugins}
-    for plugin in packages.values():
-        entry, faults = _read(plugin, verdicts)
-        failures += faults
-        if entry is not None:
-            found.append(entry)
-    verdicts.save()
+    look = _Look()
+    found = list(look.entries())
     rivals = _rivals(found)
     clashing = {one.plugin for group in rivals.values() for one in group}
     unique = sorted((one for one in found if one.plugin not in clashing), key=_slug)
     ambiguous = {value: _duplicate(value, group) for value, group in rivals.items()}
-    return Catalogue(tuple(plugins), tuple(unique), (*failures, *ambiguous.values()), ambiguous, rivals)
+    failures = (*look.failures, *ambiguous.values())
+    return Catalogue(tuple(look.plugins), tuple(unique), failures, ambiguous, rivals)
 
 
 def forget() -> None:
@@ -78,6 +73,8 @@ def entry(name: str) -> Entry:
     for failure in catalogue().failures:
         if failure.what == "entry" and failure.distribution.casefold().removeprefix("apx-") == wanted:
             raise UserError(f"the method '{name}' cannot be listed: {failure}")
+    import difflib
+
     nearest = difflib.get_close_matches(wanted, by_spelling, n=1)
     hint = f", did you mean '{by_spelling[nearest[0]].slug}'?" if nearest else ";"
     raise UserError(f"there is no method '{name}'{hint} `apx list` shows all methods")
@@ -95,32 +92,49 @@ def _name(found: Entry) -> str:
     return found.name
 
 
-def _read(plugin: Plugin, verdicts: Verdicts) -> tuple[Entry | None, list[Failure]]:
-    """Return a plugin's entry, or why it has none. A plugin without a method has neither."""
-    try:
-        file = locate_entry(plugin)
-        if file is None:
-            return None, _missing(plugin)
-        content = file.read_bytes()
-        document = json.loads(content)
-    except ModuleNotFoundError as error:
-        return None, [plugin.failure("entry", str(error))]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        return None, [plugin.failure("entry", f"its {ENTRY_FILE} cannot be read: {error}")]
-    except Exception as error:  # a stranger's import finder may raise anything
-        return None, [plugin.failure("entry", f"its package {plugin.package!r} cannot be found: {error!r}")]
-    faults = verdicts.of(content, document)
-    if faults:
-        return None, [plugin.failure("entry", message, pointer) for pointer, message in faults]
-    return (
-        entry_from(
-            document,
-            plugin=plugin.key,
-            distribution=plugin.distribution,
-            version=plugin.version,
-        ),
-        [],
-    )
+class _Look:
+    """One look at the path: the plugins, their entries, and what is wrong with the others."""
+
+    def __init__(self) -> None:
+        self._remembered = Remembered()
+        self._verdicts = Verdicts()
+        known = self._remembered.plugins
+        self.plugins, self.failures = find_plugins() if known is None else (known, [])
+        self._valid: dict[Plugin, str] = {}
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the valid entries, one per package, then remember what was found."""
+        all_readable = not self.failures
+        packages = {(plugin.distribution, plugin.package): plugin for plugin in self.plugins}
+        for plugin in packages.values():
+            document, faults = self._read(plugin)
+            self.failures += faults
+            if document is not None:
+                yield entry_from(document, plugin=plugin.key, distribution=plugin.distribution, version=plugin.version)
+        self._verdicts.save()
+        if all_readable:
+            self._remembered.note(self.plugins, self._valid)
+
+    def _read(self, plugin: Plugin) -> tuple[Any, list[Failure]]:
+        """Return a plugin's entry as parsed, or why it has none. A plugin without a method has neither."""
+        known = self._remembered.valid_entry(plugin)
+        try:
+            file = Path(known) if known is not None else locate_entry(plugin)
+            if file is None:
+                return None, _missing(plugin)
+            content = file.read_bytes()
+            document = json.loads(content)
+        except ModuleNotFoundError as error:
+            return None, [plugin.failure("entry", str(error))]
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            return None, [plugin.failure("entry", f"its {ENTRY_FILE} cannot be read: {error}")]
+        except Exception as error:  # a stranger's import finder may raise anything
+            return None, [plugin.failure("entry", f"its package {plugin.package!r} cannot be found: {error!r}")]
+        faults = [] if known is not None else self._verdicts.of(content, document)
+        if faults:
+            return None, [plugin.failure("entry", message, pointer) for pointer, message in faults]
+        self._valid[plugin] = str(file)
+        return document, []
 
 
 def _missing(plugin: Plugin) -> list[Failure]:

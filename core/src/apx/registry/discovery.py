@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import ModuleSpec
-from importlib.metadata import Distribution, EntryPoint, distributions
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .failure import Failure
 from .sources import METHODS_HOOK, Sources, read_sources
 
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
 GROUP = "apx"
 ENTRY_FILE = "taxonomy.json"
+_WORD = re.compile(r"\w*")
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of the group `apx`: the distribution that declares it and the module that it names."""
+    """One entry point of the group `apx`, `name = value`, and the distribution that declares it."""
 
     distribution: str
     version: str
-    entry_point: EntryPoint
+    name: str
+    value: str
 
     @property
     def package(self) -> str:
         """The top-level package, the only one that may be looked up without running code."""
-        return self.entry_point.module.partition(".")[0]
+        return _WORD.match(self.value)[0]  # type: ignore[index]  # it matches the empty word as well
+
+    @property
+    def entry_point(self) -> EntryPoint:
+        """The entry point as `importlib.metadata` has it, which loads it."""
+        from importlib.metadata import EntryPoint
+
+        return EntryPoint(self.name, self.value, GROUP)
 
     @property
     def title(self) -> str:
@@ -38,7 +51,7 @@ class Plugin:
     @property
     def key(self) -> str:
         """What tells this entry point from all others."""
-        return f"{self.distribution}:{self.entry_point.name}"
+        return f"{self.distribution}:{self.name}"
 
     def may_offer(self, hook: str) -> bool:
         """Say whether loading the plugin can bring this hook; its files are read, not run.
@@ -80,6 +93,8 @@ def find_plugins() -> tuple[list[Plugin], list[Failure]]:
     Each distribution is read on its own, since `importlib.metadata.entry_points` lets one malformed file stop all.
     Of two copies of a distribution the first on the path counts, as it does for imports.
     """
+    from importlib.metadata import distributions
+
     plugins: dict[str, list[Plugin]] = {}
     failures: list[Failure] = []
     for distribution in distributions():
@@ -99,7 +114,7 @@ def _plugins_of(distribution: Distribution, name: str, version: str) -> Iterator
         if entry_point.group == GROUP:
             if entry_point.pattern.match(entry_point.value) is None:
                 raise ValueError(f"the entry point {entry_point.name!r} names no module: {entry_point.value!r}")
-            yield Plugin(name, version, entry_point)
+            yield Plugin(name, version, entry_point.name, entry_point.value)
 
 
 def _unreadable(distribution: Distribution, error: Exception) -> Failure:

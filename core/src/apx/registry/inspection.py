@@ -194,8 +194,8 @@ def _task(plugin: Plugin, entry: Entry | None) -> dict[str, Any]:
     return {
         "distribution": plugin.distribution,
         "version": plugin.version,
-        "name": plugin.entry_point.name,
-        "value": plugin.entry_point.value,
+        "name": plugin.name,
+        "value": plugin.value,
         "slug": None if claim is None else claim.slug,
         "stage": None if claim is None else claim.implements.stage,
     }

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from .catalogue import catalogue, entry, forget
 from .failure import Failure
-from .host import Host
-from .offers import PluginError, method_classes, method_of
 
 if TYPE_CHECKING:
     from ..method import Method
+    from .host import Host
 
 
 @cache
 def host() -> Host:
     """Return this process's host of plugins."""
+    from .host import Host
+
     return Host()
 
 
@@ -40,6 +41,8 @@ def load_method(name: str) -> type[Method]:
         UserError: there is no such method, nothing of it is implemented, or its plugin is broken; the sentence
             names the distribution.
     """
+    from .offers import PluginError, method_classes, method_of
+
     found = entry(name)
     if not found.implemented:
         raise UserError(

@@ -5,48 +5,46 @@ A verdict is filed under the SHA-256 of the entry and of the schema, so that a c
 
 from __future__ import annotations
 
-import hashlib
 import json
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import apx_taxonomy
 
-from .. import paths
 from .failure import other_api
+from .memory import Memory
 
 Fault = tuple[str, str]  # JSON pointer, message with the allowed values
 _SCHEMA = "entry"
-_LIMIT = 1000  # verdicts kept; the oldest go first
+_LIMIT = 1000
 
 
 class Verdicts:
     """The remembered verdicts: read once, asked for each entry, saved at the end if any is new."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        self._file = file if file is not None else paths.home() / "verdicts.json"
-        self._known = _read(self._file)
-        self._schema_digest = apx_taxonomy.schema_digest(_SCHEMA)
-        self._changed = False
-
     def of(self, content: bytes, document: object) -> list[Fault]:
         """Return the faults of an entry, given as bytes and as parsed; none where it is valid."""
+        import hashlib  # here, since a listing that finds nothing changed needs no verdicts
+
         digest = hashlib.sha256(self._schema_digest.encode() + content).hexdigest()
-        if digest not in self._known:
-            self._known[digest] = _other_version(document) or _faults(document)
-            self._changed = True
-        return self._known[digest]
+        faults = _faults_from(self._memory.recall(digest))
+        if faults is None:
+            faults = _other_version(document) or _faults(document)
+            self._memory.remember(digest, faults)
+        return faults
+
+    @cached_property
+    def _memory(self) -> Memory:
+        return Memory("verdicts.json", _LIMIT)
+
+    @cached_property
+    def _schema_digest(self) -> str:
+        return apx_taxonomy.schema_digest(_SCHEMA)
 
     def save(self) -> None:
-        """Write the new verdicts. A cache that cannot be written costs time, nothing else, and is not an error."""
-        if not self._changed:
-            return
-        kept = dict(list(self._known.items())[-_LIMIT:])
-        try:
-            paths.atomic_write(self._file, json.dumps(kept).encode())
-        except OSError:
-            return
-        self._changed = False
+        """Write the new verdicts."""
+        if "_memory" in self.__dict__:  # else nothing was asked
+            self._memory.save()
 
 
 def _faults(document: object) -> list[Fault]:
@@ -67,10 +65,9 @@ def _sentence(problem: apx_taxonomy.Problem) -> str:
     return f"{problem.message}; allowed: {allowed}" if allowed else problem.message
 
 
-def _read(file: Path) -> dict[str, list[Fault]]:
-    """Return the remembered verdicts, none where the file is absent, unreadable or not what this module writes."""
+def _faults_from(remembered: Any) -> list[Fault] | None:
+    """Return remembered faults, None where there are none or they are not what this module writes."""
     try:
-        document: Any = json.loads(file.read_bytes())
-        return {str(digest): [(str(at), str(why)) for at, why in faults] for digest, faults in document.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+        return [(str(at), str(why)) for at, why in remembered]
+    except (TypeError, ValueError):
+        return None
