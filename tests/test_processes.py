@@ -1,6 +1,8 @@
 """Two processes under accelerate's launcher do the work of one."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,33 +12,50 @@ import torch
 from safetensors.torch import load_file
 
 SCRIPT = """
-import hashlib, json, sys
+import hashlib, json, os, sys
 from pathlib import Path
-from torch import nn
+from apx import Observer
 from apx.runner.request import Request
 from apx.runner.start import start
 
-def network(num_classes, in_channels):
-    return nn.Sequential(nn.Conv2d(in_channels, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(196, num_classes))
+class Digests(Observer):
+    def __init__(self, out):
+        self.file, self.told = out.with_name(f"{out.name}-{os.getpid()}.json"), {}
+
+    def phase_end(self, phase, model):
+        state = sorted((name, tensor.cpu().numpy().tobytes()) for name, tensor in model.state_dict().items())
+        self.told[phase] = hashlib.sha256(repr(state).encode()).hexdigest()
+        self.file.write_text(json.dumps(self.told))
 
 if __name__ == "__main__":
     phases = ("pretrain", "finetune")
-    tiny = {"epochs": 1, "batch_size": 400, "steps": 1, "lr_schedule": "constant"}
+    tiny = {"epochs": 2, "batch_size": 400, "steps": 2, "objective": "trades"}
+    tiny |= {"lr_schedule": "constant", "optimizer": "sgd", "lr": 0.05}
     settings = {f"{phase}.{key}": value for phase in phases for key, value in tiny.items()}
-    arch = f"py:{Path(__file__).stem}:network"
-    start(Request("magnitude", arch=arch, set=settings, eval="none", device="cpu"), out=Path(sys.argv[1]))
+    out = Path(sys.argv[1])
+    request = Request("magnitude", arch="cnn-small", set=settings, eval="none", device="cpu", precision="fp32")
+    start(request, out=out, observers=[Digests(out)])
 """
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
 
 
 def run(script: Path, out: Path, processes: int) -> dict[str, torch.Tensor]:
     launcher = [sys.executable]
     if processes > 1:
-        launcher += ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
+        # by torchrun, with one process per "GPU"; without --multi_gpu the launcher starts a single process on a CPU
+        launcher += ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
         launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        launcher += ["--main_process_port", "0", "--num_cpu_threads_per_process", "1"]
-    environment = {"PYTHONPATH": str(script.parent), "APX_HOME": str(out.parent / "home"), "OMP_NUM_THREADS": "1"}
-    import os
-
+        launcher += ["--main_process_port", str(free_port()), "--num_cpu_threads_per_process", "1"]
+    environment = {
+        "PYTHONPATH": str(script.parent),
+        "APX_HOME": str(out.with_name(f"{out.name}-home")),
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [*launcher, str(script), str(out)],
         env={**os.environ, **environment},
@@ -56,6 +75,18 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     script.write_text(SCRIPT)
     one = run(script, tmp_path / "one", 1)
     two = run(script, tmp_path / "two", 2)
-    for name, tensor in one.items():  # no batch norm here: the same up to the order of sums
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
-        assert torch.equal(two[name] == 0, tensor == 0)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)  # no batch norm here
+    for name, tensor in one.items():  # the order of sums differs, and the attack takes signs of tiny gradients
+        same_mask = (two[name] == 0) == (tensor == 0)
+        assert (~same_mask).sum() <= 1e-3 * tensor.numel()  # two weights next to the threshold may change places
+        torch.testing.assert_close(two[name][same_mask], tensor[same_mask], rtol=1e-3, atol=1e-4)
+    first, second = (json.loads(file.read_text()) for file in tmp_path.glob("two-*.json"))
+    assert first == second  # masks and parameters to the last bit, after each phase
+    assert {"pretrain", "prune", "finetune"} <= set(first)
+
+
+def losses(directory: Path) -> list[float]:
+    """Return the mean loss of each epoch, as the one process that writes has logged it."""
+    found = [json.loads(line)["loss"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert len(found) == 4
+    return found

@@ -59,6 +59,12 @@ class Processes:
         """Return the mean of a tensor over the processes; every process has to call it."""
         return tensor if self.count == 1 else reduce(tensor, reduction="mean")
 
+    def average_value(self, value: float) -> float:
+        """Return the mean of a number over the processes; every process has to call it."""
+        if self.count == 1:
+            return value
+        return float(reduce(torch.tensor(value, device=self._state.device), reduction="mean"))
+
     def wait(self) -> None:
         """Wait until every process is here."""
         self._state.wait_for_everyone()

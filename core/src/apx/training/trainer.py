@@ -156,7 +156,8 @@ class Trainer:
             own_x, own_y, own_indices = self._processes.shard(x, y, indices)
             self._weight = self._processes.weight(len(own_y), len(y))
             batch = Batch(own_x, own_y, own_indices, self.environment.seed, self.phase, epoch)
-            loss = self._step(batch, Position(epoch, step, self._steps_per_epoch))
+            own_loss = self._step(batch, Position(epoch, step, self._steps_per_epoch))
+            loss = self._processes.average_value(own_loss * self._weight)
             tally.loss, tally.seen = tally.loss + loss * len(y), tally.seen + len(y)
             tally.seconds = time.perf_counter() - started
             self.hooks.step(self.model, epoch, step, self._steps_per_epoch, loss)
