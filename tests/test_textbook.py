@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from float64 import Double
 from textbook import pgd_step, trades_step
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -36,17 +37,6 @@ def data() -> Dataset:
 def network(arch: str) -> nn.Module:
     torch.manual_seed(0)
     return apx.build(arch, num_classes=10, image_size=16, width=4)
-
-
-class Double(nn.Module):
-    """A network in float64 of float32 images."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x.double())
 
 
 def settings(name: str, steps: int) -> TrainSettings:

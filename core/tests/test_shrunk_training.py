@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from float64 import Double
 from torch import Tensor, nn
 
 import apx
@@ -25,17 +26,6 @@ from apx.training.settings import TrainSettings
 from apx.training.trainer import Environment, Hooks, Trainer
 
 EXAMPLE = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-
-
-class Double(nn.Module):
-    """A network in float64 of float32 images: rounding decides no sign of an attack."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x.double())
 
 
 def filters_of(network: nn.Module, share: float) -> dict[str, Tensor]:
