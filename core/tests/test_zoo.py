@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gdown
-import huggingface_hub
 import numpy as np
 import pytest
 import requests
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 from torch import nn
 
 from apx.architectures import Normalisation, build, normalisation_of
@@ -27,7 +25,6 @@ from apx.target import Made, open_target
 from apx.zoo import (
     DriveSource,
     FolderSource,
-    HubSource,
     RefusedError,
     Source,
     UnreachableError,
@@ -464,54 +461,6 @@ def test_only_what_a_key_says_is_published_under_it(network: nn.Module, zoo: Pat
     assert list(tmp_path.glob("*.safetensors")) == []
     with pytest.raises(UserError, match="already"):
         publish(zoo, R18_90, network, "resnet18")
-
-
-def copying(zoo: Path, calls: list[str]) -> Callable[..., str]:
-    def hf_hub_download(repo_id: str, filename: str, *, revision: str | None, local_dir: str) -> str:
-        assert (repo_id, revision) == ("some/zoo", "v1")
-        calls.append(filename)
-        if not (zoo / filename).is_file():
-            response = type("Response", (), {"headers": {}, "request": None})()
-            raise RemoteEntryNotFoundError(f"404: {filename}\nmore", response=response)
-        return shutil.copy(zoo / filename, local_dir)
-
-    return hf_hub_download
-
-
-def test_a_repository_of_the_hub_is_a_zoo(network: nn.Module, zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", copying(zoo, calls))
-    assert torch.equal(load_model(R18_90, zoo="hf:some/zoo@v1")(X), network(X))
-    assert load_distances(R18_90, zoo="hf:some/zoo@v1").tolist() == [0.5, float("inf"), 0.0]
-    assert calls == [f"{R18_90}.json", f"{R18_90}.safetensors", f"{R18_90}.distances.safetensors"]
-    load_model(R18_90, zoo="hf:some/zoo@v1")
-    assert len(calls) == 3
-    assert [verdict.fault for verdict in verify([R18_90])] == [None] * 3
-    with pytest.raises(UserError, match=r"does not hand out .*it has no .* \(404"):
-        load_model(TWIN, zoo="hf:some/zoo@v1")
-
-
-def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hf_hub_download(*arguments: object, **options: object) -> str:
-        raise LocalEntryNotFoundError("we cannot find it in the local cache")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
-    with pytest.raises(
-        UserError, match=r"could not be fetched from the Hugging Face repository.*connect to the internet"
-    ):
-        load_model(R18_90, zoo=HubSource("some/zoo"))
-
-
-def test_a_hub_file_that_its_record_does_not_name_is_refused(zoo: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(zoo, other)
-    export_state(other / f"{R18_90}.safetensors", nn.Linear(2, 2))
-
-    def transport(repository: str, revision: str | None, name: str, target: Path, report: object) -> None:
-        shutil.copy(other / name, target)
-
-    with pytest.raises(UserError, match=r"its SHA-256 is .*, not the published"):
-        load_model(R18_90, zoo=HubSource("some/zoo", transport))
 
 
 # one's own file
