@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,49 +15,22 @@ from ..errors import UserError
 from .downloads import obtain
 from .folder import recorded_offers
 from .record import Record, read_record, record_name
-from .sources import Kind, Offer, RefusedError, Report, Source, UnreachableError
+from .sources import Kind, Offer, Report, Source, UnreachableError
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
-Transport = Callable[[str, str | None, str, Path, Report], None]
-"""Write a file of (repository, revision, name) to a path; raises as `Source.fetch` does."""
-
-
-def by_huggingface_hub(repository: str, revision: str | None, name: str, target: Path, report: Report) -> None:
-    """Download one file of a repository; the library shows its own progress."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    missing = (
-        errors.RepositoryNotFoundError,
-        errors.RevisionNotFoundError,
-        errors.RemoteEntryNotFoundError,
-        errors.HFValidationError,
-    )
-    # OSError, and the error of the HTTP library, whichever the version at hand is built on
-    bases = cast("tuple[type[Exception], ...]", errors.HfHubHTTPError.__bases__)
-    transfer: tuple[type[Exception], ...] = (*bases, errors.XetDownloadError)
-    with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as folder:
-        try:
-            path = huggingface_hub.hf_hub_download(repository, name, revision=revision, local_dir=folder)
-        except missing as error:
-            raise RefusedError(f"it has no {name} ({_first_line(error)})") from error
-        except transfer as error:
-            raise UnreachableError(_first_line(error)) from error
-        os.replace(path, target)
-
 
 class HubSource(Source):
-    """A repository of the Hugging Face Hub, `owner/name` or `owner/name@revision`, fetched by `transport`."""
+    """A repository of the Hugging Face Hub, `owner/name` or `owner/name@revision`, fetched by `huggingface_hub`."""
 
     waits = ()  # the library tries again by itself
     shows_progress = True
 
-    def __init__(self, repository: str, transport: Transport = by_huggingface_hub) -> None:
+    def __init__(self, repository: str) -> None:
         name, _, revision = repository.partition("@")
         if not _REPOSITORY.fullmatch(name):
             raise UserError(f"'{repository}' is no repository of the Hugging Face Hub: give --zoo hf:owner/name")
-        self._repository, self._revision, self._transport = name, revision or None, transport
+        self._repository, self._revision = name, revision or None
 
     @property
     def title(self) -> str:
@@ -85,7 +58,35 @@ class HubSource(Source):
 
     def fetch(self, offer: Offer, target: Path, report: Report) -> None:
         """See `Source`."""
-        self._transport(self._repository, self._revision, offer.place, target, report)
+        import huggingface_hub
+        from huggingface_hub import errors
+
+        # OSError, and the error of the HTTP library, whichever the version at hand is built on
+        bases = cast("tuple[type[Exception], ...]", errors.HfHubHTTPError.__bases__)
+        transfer: tuple[type[Exception], ...] = (*bases, errors.XetDownloadError)
+        with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as folder:
+            try:
+                path = huggingface_hub.hf_hub_download(
+                    self._repository, offer.place, revision=self._revision, local_dir=folder
+                )
+            except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+                raise UserError(
+                    f"the Hugging Face Hub shows you no repository {self._repository}: correct "
+                    f"--zoo hf:{self._repository}, or, if it is private or gated, log in with `hf auth login`"
+                ) from error
+            except errors.RevisionNotFoundError as error:
+                raise UserError(
+                    f"{self.title} has no revision '{self._revision or 'main'}': name another as "
+                    f"--zoo hf:{self._repository}@REVISION"
+                ) from error
+            except errors.RemoteEntryNotFoundError as error:
+                raise UserError(
+                    f"{self.title} has no {offer.place} (revision '{self._revision or 'main'}'): name a key that it "
+                    "has, or another --zoo"
+                ) from error
+            except transfer as error:
+                raise UnreachableError(_first_line(error)) from error
+            os.replace(path, target)
 
     def address(self, offer: Offer) -> str | None:
         """See `Source`."""

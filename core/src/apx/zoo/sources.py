@@ -80,6 +80,7 @@ class Source(ABC):
         Raises:
             UnreachableError: another try may succeed.
             RefusedError: no other try will.
+            UserError: what was asked for is not there, and the sentence says what to ask for instead.
         """
 
     def local(self, offer: Offer) -> Path | None:
