@@ -180,7 +180,7 @@ def check_network(key: ModelKey, arch: str, module: nn.Module, what: str, *, any
     everywhere, convolutions = reported_sparsity(module), _sparsity_of_convolutions(module)
     holds = f"{what} holds a {arch} with {everywhere:.1%} of its weights zero"
     if arch not in key.networks:
-        raise UserError(f"{holds}, which is not {key}: an {key.arch} is one of {', '.join(key.networks)}")
+        raise UserError(f"{holds}, which is not {key}: {key.arch} is one of {', '.join(key.networks)}")
     lowest, highest = _fitting(key)
     if lowest <= everywhere <= highest:
         far = abs(everywhere - key.sparsity / 100) > _REMARKABLE
