@@ -33,12 +33,12 @@ def trades_step(
         steps: of the attack, in eval mode.
         beta: weight of the divergence.
     """
-    divergence = nn.KLDivLoss(reduction="sum")
+    divergence = nn.KLDivLoss(reduction="sum", log_target=True)
     model.eval()
     x_adv = (x + 0.001 * noise).detach()
     for _ in range(steps):
         x_adv.requires_grad_()
-        loss = divergence(functional.log_softmax(model(x_adv), dim=1), functional.softmax(model(x), dim=1))
+        loss = divergence(functional.log_softmax(model(x_adv), dim=1), functional.log_softmax(model(x), dim=1))
         (gradient,) = torch.autograd.grad(loss, [x_adv])
         x_adv = x_adv.detach() + alpha * gradient.sign()
         x_adv = torch.clamp(torch.min(torch.max(x_adv, x - eps), x + eps), 0.0, 1.0)
@@ -46,7 +46,7 @@ def trades_step(
     model.train()
     optimizer.zero_grad()
     natural = functional.cross_entropy(model(x), y)
-    robust = divergence(functional.log_softmax(model(x_adv), dim=1), functional.softmax(model(x), dim=1)) / len(x)
+    robust = divergence(functional.log_softmax(model(x_adv), dim=1), functional.log_softmax(model(x), dim=1)) / len(x)
     loss = natural + beta * robust
     loss.backward()
     optimizer.step()
