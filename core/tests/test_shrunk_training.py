@@ -14,7 +14,7 @@ from apx.coupling import couple_filters
 from apx.datasets import Dataset, Split
 from apx.masked_model import MaskedModel
 from apx.masks import Masks
-from apx.memory_format import set_memory_format
+from apx.memory_format import lay_out_for_training
 from apx.registry import objectives
 from apx.reparametrisation import LearnedScores
 from apx.runner import context
@@ -41,7 +41,7 @@ def filters_of(network: nn.Module, share: float) -> dict[str, Tensor]:
 
 def masked(arch: str, share: float = 0.5, *, storage: Any = "reparametrised") -> MaskedModel:
     torch.manual_seed(0)
-    network = set_memory_format(apx.build(arch, num_classes=10, image_size=16, width=4), torch.channels_last)
+    network = lay_out_for_training(apx.build(arch, num_classes=10, image_size=16, width=4))
     masks = couple_filters(network, filters_of(network, share), EXAMPLE)
     model = MaskedModel(Double(network), storage=storage)
     model.set_masks(Masks({f"network.{name}": mask for name, mask in masks.items()}))

@@ -18,7 +18,7 @@ import apx
 from apx import MaskedModel, Run, TrainSettings
 from apx.conformance import implemented_variants
 from apx.datasets import Dataset, Split
-from apx.memory_format import set_memory_format
+from apx.memory_format import lay_out_for_training
 from apx.registry import objectives
 from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
@@ -38,7 +38,7 @@ class Work:
 
     def network(self) -> nn.Module:
         torch.manual_seed(0)
-        return set_memory_format(apx.build("resnet18", num_classes=10, width=self.width), torch.channels_last)
+        return lay_out_for_training(apx.build("resnet18", num_classes=10, width=self.width))
 
     def run(self, variant: Any, observer: Observer | None = None) -> Run:
         images = torch.randint(0, 256, (self.batch * self.steps, 3, 32, 32), dtype=torch.uint8)

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+_BLOCK = 16  # channels that oneDNN's kernels take at once, on AVX-512; 8 on AVX2
+
 
 def set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> nn.Module:
     """Lay out the four-dimensional parameters of `module` in `memory_format`, in place, and return it.
@@ -16,8 +18,21 @@ def set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> 
     return module
 
 
-def memory_format_of(module: nn.Module) -> torch.memory_format:
-    """Return the layout of a module's four-dimensional parameters: channels last if all of them are."""
-    weights = [parameter for parameter in module.parameters() if parameter.dim() == 4]
-    last = weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
-    return torch.channels_last if last else torch.contiguous_format
+def lay_out_for_training(module: nn.Module) -> nn.Module:
+    """Lay out `module` channels last, or contiguously where training it channels last would corrupt memory; return it.
+
+    On CPUs oneDNN's weight gradient of a strided 1x1 convolution with few input channels, channels last, writes past
+    its workspace: wrong gradients, a hang or a crash (its issue 6035). Networks of usual widths have none.
+    """
+    overruns = any(_overruns(layer) for layer in module.modules())
+    return set_memory_format(module, torch.contiguous_format if overruns else torch.channels_last)
+
+
+def _overruns(layer: nn.Module) -> bool:
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.weight.device.type == "cpu"
+        and layer.kernel_size == (1, 1)
+        and max(layer.stride) > 1
+        and layer.in_channels // layer.groups < _BLOCK
+    )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .errors import UserError
 from .masked_model import MaskedModel
 from .masks import Masks
-from .memory_format import memory_format_of, set_memory_format
+from .memory_format import lay_out_for_training
 from .shrinking import dead_removed
 
 WORTHWHILE = 0.1
@@ -66,7 +66,7 @@ def smaller(model: MaskedModel, example: Tensor) -> Smaller | None:
     left = sum(origins[name].numel() if name in origins else 1 for name in sizes)
     if left > (1 - WORTHWHILE) * sum(sizes.values()) or not _masked_for_good(model, origins):
         return None
-    set_memory_format(small, memory_format_of(model.module))
+    lay_out_for_training(small)
     made = MaskedModel(small, storage=model.storage)
     hidden = {name: _taken(tensor, origins.get(name)) for name, tensor in model.module.state_dict().items()}
     small.load_state_dict(hidden)

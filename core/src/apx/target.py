@@ -110,12 +110,11 @@ def _made_by_factory(name: str, given: Made) -> Opened:
 
 
 def _published(text: str, given: Made) -> Opened:
-    import torch
 
     from apx_taxonomy.model_key import DATASETS
 
     from .datasets import load_dataset
-    from .memory_format import set_memory_format
+    from .memory_format import lay_out_for_training
     from .zoo.model import CLASSES, open_model
 
     try:
@@ -131,7 +130,7 @@ def _published(text: str, given: Made) -> Opened:
     found = open_model(key, zoo=given.zoo)
     if given.arch not in (None, found.arch):
         raise UserError(f"{key} is a {found.arch}, not a {given.arch}: leave --arch out")
-    set_memory_format(found.module, torch.channels_last)
+    lay_out_for_training(found.module)
     made = Made(found.arch, dataset, data_dir=given.data_dir, zoo=given.zoo)
     return Opened(found.module, data, made, {**found.target_facts(), "dataset": dataset})
 
@@ -151,12 +150,11 @@ def _built(arch: str, data: Dataset, made: Made) -> nn.Module:
 
 
 def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[str, str]) -> Opened:
-    import torch
 
     from .datasets import load_dataset
     from .export import CHANNELS, load_into
     from .masks import reported_sparsity
-    from .memory_format import set_memory_format
+    from .memory_format import lay_out_for_training
     from .quantisation.files import NOTE, load_quantised
 
     data = load_dataset(_known(made.dataset, "dataset", weights), made.data_dir)
@@ -173,7 +171,7 @@ def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[st
         "selected_on": ((run.report or {}) if run is not None else {}).get("selected_on"),
         "sparsity": _sparsity(run, reported_sparsity(module)),
     }
-    set_memory_format(module, torch.channels_last)
+    lay_out_for_training(module)
     return Opened(module.eval(), data, made, facts, metadata.get(CHANNELS))
 
 
