@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import apx
 from apx.memory_format import lay_out_for_training
@@ -29,18 +29,18 @@ def test_only_strided_1x1_convolutions_of_few_inputs_are_kept_contiguous(network
     assert last(lay_out_for_training(network)) == expected
 
 
-@pytest.mark.parametrize("width", [2, 4, 8, 16])
-def test_narrow_networks_train_with_true_gradients(width: int) -> None:
+@pytest.mark.parametrize("channels", [1, 2, 4, 7, 8, 12, 16])
+def test_narrow_networks_train_with_true_gradients(channels: int) -> None:
     torch.manual_seed(0)
-    network = lay_out_for_training(apx.build("resnet18", num_classes=10, width=width))
-    reference = copy.deepcopy(network).double()
-    x = torch.rand(16, 3, 32, 32)
-    grad = [gradients(network, x), gradients(reference, x.double())]
-    for (name, ours), expected in zip(grad[0].items(), grad[1].values(), strict=True):
-        scale = expected.abs().max()
-        assert (ours - expected).abs().max() < 1e-2 * scale, name
+    network = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.Conv2d(channels, 2 * channels, 1, stride=2))
+    reference, x = copy.deepcopy(network).double(), torch.rand(4, 3, 32, 32)
+    lay_out_for_training(network)(x).square().mean().backward()
+    reference(x.double()).square().mean().backward()
+    for ours, expected in zip(network.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad.float(), rtol=1e-4, atol=1e-6)
 
 
-def gradients(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    network(x).square().mean().backward()
-    return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+def test_a_narrow_resnet_can_be_trained() -> None:
+    network = lay_out_for_training(apx.build("resnet18", num_classes=10, width=4))
+    network(torch.rand(4, 3, 32, 32)).square().mean().backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in network.parameters())
