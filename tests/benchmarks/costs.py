@@ -9,16 +9,14 @@ per structure, the first that the entry lists.
 """
 
 import argparse
-import ctypes
-import re
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
+from peak_memory import peak, reset_peak, resident
 from torch import Tensor, nn
 
 from apx import MaskedModel, Run, TrainSettings, build, entries, load_method
@@ -36,20 +34,19 @@ BASELINE = TrainSettings(objective="pgd", epochs=1, batch_size=BATCH, steps=10, 
 
 @dataclass
 class Meter:
-    """Counts whole-network passes; reads and resets the process's peak memory (Linux, glibc)."""
+    """Counts whole-network passes; reads and resets the process's peak memory."""
 
     forwards: int = 0
     backwards: int = 0
-    base: float = field(default_factory=lambda: _status("VmRSS"))
+    base: float = field(default_factory=resident)
 
     def reset(self) -> None:
         self.forwards = self.backwards = 0
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what earlier steps have freed is not counted again
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is in use
+        reset_peak()
 
     def peak(self) -> float:
         """Return the bytes in use at most since `reset`, those before any network was built left out."""
-        return _status("VmHWM") - self.base
+        return peak() - self.base
 
     @contextmanager
     def counting(self, network: type[nn.Module]) -> Iterator[None]:
@@ -104,12 +101,6 @@ class Watch(Observer):
         cost.backwards.append(self.meter.backwards)
         cost.peak = max(cost.peak, self.meter.peak())
         self.meter.reset()
-
-
-def _status(name: str) -> float:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return 1024.0 * int(found.group(1))
 
 
 def random_data() -> Dataset:
