@@ -2,10 +2,10 @@
 
     uv run python tests/benchmarks/growth.py --out growth.svg
 
-A step is TRADES with three steps of its attack on images of CIFAR's size in float32, plain and in HYDRA's prune phase, where every weight has a
-score, of which the highest tenth are kept. Where it is not what grows, the network is a resnet18 of width 16 for ten
-classes (for depth: a wide residual network of factor 1) and the batch 64. Seconds are the median of several steps,
-memory is what the process needed at its peak above what it held before.
+A step is TRADES with three steps of its attack on images of CIFAR's size, in float32, plain and in HYDRA's prune phase,
+where every weight has a score, of which the highest tenth are kept. Where it is not what grows, the network is a
+resnet18 of width 16 for ten classes (for depth: a wide residual network of factor 1) and the batch 64. Seconds are the
+median of several steps, memory is what the process needed at its peak above what it held before.
 """
 
 import argparse
