@@ -59,7 +59,7 @@ def test_what_is_missing_is_asked_until_it_can_be_read(apx: Apx, monkeypatch: py
         "is HYDRA's already",
         "single weights are unstructured",
         "'sometimes' is not a stage",
-        "'made-up' is not a objective",
+        "'made-up' is not an objective",
         "prune, then train",
     ):
         assert said in made.stderr

@@ -63,6 +63,13 @@ def test_the_nearest_word_is_offered():
     assert "did you mean 'LIS'?" in str(caught.value)
 
 
+def test_the_sentence_has_the_article_of_its_axis():
+    with pytest.raises(UnknownWordError, match="'none' is not a budget: use one of"):
+        resolve("budget", "none")
+    with pytest.raises(UnknownWordError, match="'none' is not an objective: use one of"):
+        resolve("objective", "none")
+
+
 def test_no_two_words_of_an_axis_share_a_spelling():
     for axis in AXES.values():
         forms = [form.casefold() for word in axis.words for form in {s.casefold() for s in word.spellings}]

@@ -51,7 +51,8 @@ class UnknownWordError(ValueError):
         self.allowed = allowed
         self.nearest = nearest
         hint = f"; did you mean {nearest!r}?" if nearest else "."
-        super().__init__(f"{spelling!r} is not a {axis}: use one of {', '.join(allowed)}{hint}")
+        article = "an" if axis[0] in "aeiou" else "a"
+        super().__init__(f"{spelling!r} is not {article} {axis}: use one of {', '.join(allowed)}{hint}")
 
 
 STAGE = Axis(
