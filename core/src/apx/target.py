@@ -110,7 +110,6 @@ def _made_by_factory(name: str, given: Made) -> Opened:
 
 
 def _published(text: str, given: Made) -> Opened:
-
     from apx_taxonomy.model_key import DATASETS
 
     from .datasets import load_dataset
@@ -150,7 +149,6 @@ def _built(arch: str, data: Dataset, made: Made) -> nn.Module:
 
 
 def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[str, str]) -> Opened:
-
     from .datasets import load_dataset
     from .export import CHANNELS, load_into
     from .masks import reported_sparsity
