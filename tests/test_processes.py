@@ -50,27 +50,27 @@ def free_port() -> int:
         return int(bound.getsockname()[1])
 
 
-def run(script: Path, out: Path, processes: int) -> dict[str, torch.Tensor]:
+def launch(*program: str, processes: int, home: Path) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable]
     if processes > 1:
         # by torchrun, with one process per "GPU"; without --multi_gpu the launcher starts a single process on a CPU
         launcher += ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
         launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         launcher += ["--main_process_port", str(free_port()), "--num_cpu_threads_per_process", "1"]
-    environment = {
-        "PYTHONPATH": os.pathsep.join((str(script.parent), str(Path(__file__).parent))),
-        "APX_HOME": str(out.with_name(f"{out.name}-home")),
-        "OMP_NUM_THREADS": "1",
-    }
     done = subprocess.run(
-        [*launcher, str(script), str(out)],
-        env={**os.environ, **environment},
+        [*launcher, *program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "APX_HOME": str(home), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+def run(script: Path, out: Path, processes: int) -> dict[str, torch.Tensor]:
+    launch(str(script), str(out), processes=processes, home=out.with_name(f"{out.name}-home"))
     assert json.loads((out / "report.json").read_text())["apx_report"] == 1
     return load_file(out / "model.safetensors")
 
@@ -95,3 +95,17 @@ def losses(directory: Path) -> list[float]:
     found = [json.loads(line)["loss"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
     assert len(found) == 4
     return found
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_speaks(tmp_path: Path) -> None:
+    short = ["--arch", "cnn-small", "--width", "4", "--eval", "none", "--device", "cpu"]
+    for phase in ("pretrain", "finetune"):
+        short += ["--set", f"{phase}.epochs=1", "--set", f"{phase}.batch_size=400", "--set", f"{phase}.steps=1"]
+    apx = ("-m", "apx_cli", "run", "magnitude", *short)
+    done = launch(*apx, "--out", str(tmp_path / "run"), processes=2, home=tmp_path / "home")
+    told = [line for line in done.stderr.splitlines() if line.endswith(" steps")]
+    assert told == ["pretrain/train: 3 steps", "finetune: 3 steps"]
+    assert done.stdout.count("run directory:") == 1
+    planned = launch(*apx, "--dry-run", processes=2, home=tmp_path / "home")
+    assert planned.stdout.count("nothing was written") == 1

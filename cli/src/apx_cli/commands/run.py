@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -14,6 +14,7 @@ from ..output import json_option, print_json, warn_of
 
 if TYPE_CHECKING:
     from apx import Observer
+    from apx.runner.interrupts import Interrupted
     from apx.runner.request import Request
 
 _PATH = click.Path(path_type=Path)
@@ -107,7 +108,8 @@ def _preview(request: Request, out: Path | None, as_json: bool) -> None:
     if out is not None and out.exists():
         raise UserError(f"the output directory {out} exists; choose another --out")
     found = plan(request)
-    print_json(found) if as_json else print_plan(found)
+    if _speaks(found["record"]["device"]):
+        print_json(found) if as_json else print_plan(found)
 
 
 def _start(request: Request, out: Path | None, observers: tuple[str, ...], as_json: bool) -> None:
@@ -137,19 +139,27 @@ def _continue(path: Path, observers: tuple[str, ...], as_json: bool) -> None:
 
 def _finish(report: dict[str, Any], as_json: bool) -> None:
     from apx import registry
-    from apx.training.processes import processes
 
     from ..report import print_report
 
-    if not processes(report["record"]["device"]).main:
-        return  # one of several processes of this run: the first one speaks
-    warn_of(registry.failures())
-    print_json(report) if as_json else print_report(report)
+    if _speaks(report["record"]["device"]):
+        warn_of(registry.failures())
+        print_json(report) if as_json else print_report(report)
 
 
-def _stop(signal: Any, path: Path) -> None:
-    click.echo(f"{signal}; continue with: apx run --resume {path}", err=True)
+def _stop(signal: Interrupted, path: Path) -> NoReturn:
+    from apx.runner.directory import RunDirectory
+
+    if _speaks(RunDirectory.open(path).record()["device"]):
+        click.echo(f"{signal}; continue with: apx run --resume {path}", err=True)
     raise click.exceptions.Exit(signal.exit_status)
+
+
+def _speaks(device: str) -> bool:
+    """Say whether this process tells what has come of a run on `device`: of several processes, one does."""
+    from apx.training.processes import processes
+
+    return processes(device).main
 
 
 def _observers(names: tuple[str, ...]) -> list[Observer]:

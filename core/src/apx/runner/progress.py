@@ -72,7 +72,7 @@ class Lines:
 
 
 class Bar:
-    """A rich progress bar on stderr."""
+    """A rich progress bar on stderr, which appears with the first phase: a process that is told of none shows none."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -94,12 +94,12 @@ class Bar:
             TimeRemainingColumn(),
         ]
         self._bar = RichProgress(*columns, console=Console(stderr=True))
-        self._bar.start()
         self._task: Any = None
         self._started, self._steps = 0.0, 0
 
     def phase(self, name: str, steps: int, done: int = 0) -> None:
         """See `Progress`."""
+        self._bar.start()  # does nothing the second time
         if self._task is not None:
             self._bar.stop_task(self._task)
         self._task = self._bar.add_task(name, total=steps, completed=done, rate="")

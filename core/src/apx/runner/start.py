@@ -43,7 +43,7 @@ def start(
     Args:
         request: what to run.
         out: the run directory to make; `runs/<method>-<arch>-<dataset>-<time>` where None.
-        progress: what shows the work; nothing where None.
+        progress: what shows the work, in one process of several; nothing where None.
         observers: further listeners.
 
     Raises:
@@ -128,7 +128,7 @@ def check_network(network: nn.Module, resolved: Resolved) -> None:
 
 
 def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progress) -> Run:
-    """Return the `Run` that a method works with."""
+    """Return the `Run` that a method works with; of several processes only the one that writes shows `progress`."""
     from ..registry import objectives
 
     request, data = resolved.request, resolved.data
@@ -148,7 +148,7 @@ def make_run(resolved: Resolved, directory: RunDirectory | None, progress: Progr
         environment=environment,
         epochs_scale=request.epochs_scale,
         directory=directory,
-        progress=progress,
+        progress=progress if environment.processes.main else Quiet(),
         objectives=objectives(),
         full_size=request.full_size,
         determines=None if request.arch.startswith("py:") else determines,
