@@ -115,6 +115,8 @@ def test_a_killed_evaluation_leaves_its_record_and_a_finished_one_none(
         (("--protocol", "benchmark2024", "--n", "5"), "2,176 test images"),
         (("--precision", "bf16", "--no-prepare"), "of the prepared network"),
         (("--out", "nowhere/r.json"), "there is no folder nowhere"),
+        (("--seed", "-1"), "-1 is not in the range x>=0"),
+        (("--batch-size", "0"), "0 is not in the range x>=1"),
     ],
 )
 def test_mistakes_end_in_one_line(apx: Apx, arguments: tuple[str, ...], said: str) -> None:

@@ -12,9 +12,8 @@ import click
 
 from apx.errors import UserError
 
-from .commands.evaluate import NORMS, made_options
-from .options import Radius
 from .progress import evaluation_progress
+from .shared_options import NORMS, batch_size_option, device_option, eps_option, made_options, n_option, seed_option
 
 if TYPE_CHECKING:
     from apx.evaluation import Journal
@@ -25,21 +24,12 @@ def measuring_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of the evaluations that a command makes."""
     norms = click.Choice(NORMS, case_sensitive=False)
     for option in (
-        click.option("--device", metavar="auto|cpu|cuda", default="auto", show_default=True, help="Where to compute."),
-        click.option(
-            "--seed",
-            type=click.IntRange(min=0),
-            metavar="INTEGER",
-            default=0,
-            show_default=True,
-            help="Of random starts.",
-        ),
-        click.option("--batch-size", type=int, default=128, show_default=True, help="Images per pass."),
+        device_option,
+        seed_option,
+        batch_size_option,
         click.option("--norm", type=norms, metavar="|".join(NORMS), help="Of the threat; the data set's by default."),
-        click.option(
-            "--n", type=click.IntRange(min=1), metavar="INTEGER", help="Number of test images; all by default."
-        ),
-        click.option("--eps", type=Radius(), help="Radius, 8/255 or a decimal; the data set's threat by default."),
+        n_option,
+        eps_option,
     ):
         function = option(function)
     return made_options(function)

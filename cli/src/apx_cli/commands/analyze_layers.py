@@ -11,8 +11,8 @@ import click
 from ..options import Radius
 from ..output import json_option, print_json, warn
 from ..report import fraction
+from ..shared_options import batch_size_option, device_option, made_options, n_option
 from ..tables import print_table
-from .evaluate import made_options
 
 if TYPE_CHECKING:
     from apx.analysis import WeightTransform
@@ -34,7 +34,7 @@ _RATES = {
 @click.option("--steps", type=int, default=20, show_default=True, help="Steps of PGD, or of a plugin's attack.")
 @click.option("--alpha", type=Radius(), help="Step size; eps/4 by default.")
 @click.option("--round", "rounded", is_flag=True, help="Move the examples to multiples of 1/255, towards the images.")
-@click.option("--n", type=click.IntRange(min=1), metavar="INTEGER", help="Number of test images; all by default.")
+@n_option
 @click.option("--threshold", type=float, default=0.1, show_default=True, help="The |d| from which a unit has moved.")
 @click.option("--decimals", type=int, metavar="INTEGER", help="Round the activations at every tap to so many decimals.")
 @click.option("--channels", is_flag=True, help="Also print the first convolution channel by channel.")
@@ -43,9 +43,9 @@ _RATES = {
 @click.option("--gate", type=click.Choice(_GATES), default="as_code", show_default=True, help="When S clamps a tensor.")
 @click.option("--targets", type=click.Choice(_TARGETS), default="all", show_default=True, help="Layers that change.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Number of draws of R's noise.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Images per pass.")
+@batch_size_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random starts, and R's first.")
-@click.option("--device", metavar="auto|cpu|cuda", default="auto", show_default=True, help="Where to compute.")
+@device_option
 @made_options
 @json_option
 def command(

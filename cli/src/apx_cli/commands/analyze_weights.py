@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from ..output import json_option, print_json, warn
+from ..shared_options import made_options
 from ..tables import print_table
-from .evaluate import made_options
 
 _SHOWN = (0.05, 0.5, 0.95)  # quantiles of |w| in the table; --json has all
 

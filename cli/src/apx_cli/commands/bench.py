@@ -11,8 +11,8 @@ import click
 from apx.errors import UserError
 
 from ..output import json_option, print_json
+from ..shared_options import made_options
 from ..tables import print_table
-from .evaluate import made_options
 
 if TYPE_CHECKING:
     from apx.latency import Speed

@@ -10,27 +10,22 @@ import click
 
 from apx.errors import UserError
 
-from ..options import Assignment, Radius
+from ..options import Assignment
 from ..output import json_option, print_json
 from ..progress import evaluation_progress
+from ..shared_options import (
+    NORMS,
+    batch_size_option,
+    device_option,
+    eps_option,
+    made_options,
+    n_option,
+    seed_option,
+    steps_option,
+)
 
 if TYPE_CHECKING:
     from apx.target import Opened
-
-NORMS = ("Linf", "L2", "L1", "L0")
-
-
-def made_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how a checkpoint's network was made, for files that do not record it."""
-    for option in (
-        click.option("--zoo", metavar="PLACE", help="Where a model key's file is: a folder, hf:owner/name, or drive."),
-        click.option("--data-dir", metavar="DIR", help="Where data sets are and are downloaded to."),
-        click.option("--dataset", metavar="NAME", help="The data of a checkpoint that does not record it."),
-        click.option("--width", type=int, help="The width of a checkpoint that does not record it."),
-        click.option("--arch", metavar="NAME", help="The network of a checkpoint that does not record it."),
-    ):
-        function = option(function)
-    return function
 
 
 def _attack_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,7 +34,7 @@ def _attack_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--source", type=click.Path(path_type=Path), metavar="TARGET", help="Attack this one, test TARGET."
         ),
         click.option("--norm", type=click.Choice(NORMS, case_sensitive=False), default="Linf", show_default=True),
-        click.option("--eps", type=Radius(), help="Radius, 8/255 or a decimal; the data set's threat by default."),
+        eps_option,
         click.option(
             "--set",
             "assignments",
@@ -48,7 +43,7 @@ def _attack_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="KEY=VALUE",
             help="A parameter of the attack, as restarts=5.",
         ),
-        click.option("--steps", type=int, help="Steps of an attack that takes them; 20 for pgd by default."),
+        steps_option,
         click.option(
             "--attack",
             metavar="NAME",
@@ -68,10 +63,10 @@ def _attack_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(name="evaluate")
 @click.argument("target", type=click.Path(path_type=Path))
 @_attack_options
-@click.option("--n", type=click.IntRange(min=1), metavar="INTEGER", help="Number of test images; all by default.")
-@click.option("--batch-size", type=int, default=128, show_default=True, help="Images per pass.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random starts.")
-@click.option("--device", metavar="auto|cpu|cuda", default="auto", show_default=True, help="Where to compute.")
+@n_option
+@batch_size_option
+@seed_option
+@device_option
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16"]),

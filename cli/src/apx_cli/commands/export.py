@@ -9,7 +9,7 @@ import click
 
 from apx.errors import UserError
 
-from .evaluate import made_options
+from ..shared_options import made_options
 
 _SUFFIX = {"safetensors": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
 

@@ -14,8 +14,8 @@ from ..options import Radius
 from ..output import json_option, print_json, size, warn
 from ..progress import evaluation_progress
 from ..report import accuracy, attack_name, fraction
+from ..shared_options import made_options, n_option, seed_option, steps_option
 from ..tables import print_table
-from .evaluate import made_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 )
 @click.option("--attack", metavar="NAME", default="pgd", show_default=True, help="As for `apx evaluate`.")
 @click.option("--eps", type=Radius(), help="Linf radius, 8/255 or a decimal; the data set's threat by default.")
-@click.option("--n", type=click.IntRange(min=1), metavar="INTEGER", help="Number of test images; all by default.")
-@click.option("--steps", type=int, help="Steps of an attack that takes them; 20 for pgd by default.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random starts.")
+@n_option
+@steps_option
+@seed_option
 @click.option("--device", metavar="auto|cpu|cuda", default="auto", show_default=True, help="Where to attack.")
 @made_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the quantised network here.")
