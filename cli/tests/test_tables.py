@@ -1,8 +1,10 @@
 """Tables: one line a row where they fit, folded where they do not, whatever letters they have."""
 
+import sys
+
+import click
 import pytest
 
-from apx_cli import tables
 from apx_cli.tables import natural_width, print_table
 
 ROWS = [("first", "a short cell"), ("二番", "a cell of many words, which no narrow terminal has room for")]
@@ -22,14 +24,21 @@ def test_columns_line_up_and_lines_end_without_spaces(capsys: pytest.CaptureFixt
 def test_what_does_not_fit_is_folded_and_the_key_is_not(
     row: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tables, "terminal_width", lambda: 30)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "30")
-    monkeypatch.setattr(tables, "_PIPE_WIDTH", 30)
     print_table("key", "text", rows=[row])
-    printed = capsys.readouterr().out.splitlines()
+    printed = click.unstyle(capsys.readouterr().out).splitlines()
     assert len(printed) > 3
+    assert max(map(len, printed)) <= 30
     assert any(line.startswith(row[0]) for line in printed)
     assert [word for line in printed[2:] for word in line.split()] == [row[0], *row[1].split()]
+
+
+def test_a_pipe_has_no_edge_to_fold_at(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    print_table("key", "text", rows=[("key", "word " * 30)])
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_a_table_without_rows_has_its_headings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,9 @@
-"""Printing: values for people, one JSON document for programs, warnings beside both (`tables` prints tables)."""
+"""Printing: lines and values for people, one JSON document for programs, warnings beside both; see also `tables`."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout, in ASCII, so that no terminal setting can break it."""
     click.echo(json.dumps(document, indent=2))
+
+
+def say(text: str = "", *, bold: bool = False, dim: bool = False) -> None:
+    """Print a line in the encoding that stdout has; click alone would write UTF-8 where it finds ASCII."""
+    click.secho(text, file=sys.stdout, bold=bold or None, dim=dim or None)
 
 
 def words(values: Sequence[str] | None) -> str:

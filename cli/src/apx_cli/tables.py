@@ -1,4 +1,5 @@
-"""Tables on stdout: written line by line where they fit, which takes no import of rich's console, else folded by it."""
+"""Tables on stdout: written line by line where they fit, since to import rich's console takes longer than to list
+all methods; else folded by it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import click
+from .output import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,11 +26,6 @@ def terminal_width() -> int:
 def natural_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """Return the columns that a table takes where nothing has to be folded."""
     return sum(_widths(columns, rows)) + _GAP * (len(columns) - 1)
-
-
-def say(text: str = "", *, bold: bool = False, dim: bool = False) -> None:
-    """Print a line in the encoding that stdout has; click alone would write UTF-8 where it finds ASCII."""
-    click.secho(text, file=sys.stdout, bold=bold or None, dim=dim or None)
 
 
 def print_table(*columns: str, rows: Iterable[Sequence[str]]) -> None:

@@ -10,8 +10,8 @@ import click
 from apx import registry
 from apx.registry import Entry
 
-from ..output import json_option, print_json, setting_value, warn_of, words
-from ..tables import print_table, say
+from ..output import json_option, print_json, say, setting_value, warn_of, words
+from ..tables import print_table
 
 
 @click.command(name="show")
