@@ -12,8 +12,8 @@ from typing import Any
 from ..errors import UserError
 from .discovery import ENTRY_FILE, Plugin, find_plugins, locate_entry
 from .failure import Failure
+from .last_look import LastLook
 from .method_entry import Entry, entry_from
-from .remembered import Remembered
 from .verdicts import Verdicts
 
 
@@ -96,9 +96,9 @@ class _Look:
     """One look at the path: the plugins, their entries, and what is wrong with the others."""
 
     def __init__(self) -> None:
-        self._remembered = Remembered()
+        self._last = LastLook()
         self._verdicts = Verdicts()
-        known = self._remembered.plugins
+        known = self._last.plugins
         self.plugins, self.failures = find_plugins() if known is None else (known, [])
         self._valid: dict[Plugin, str] = {}
 
@@ -113,11 +113,11 @@ class _Look:
                 yield entry_from(document, plugin=plugin.key, distribution=plugin.distribution, version=plugin.version)
         self._verdicts.save()
         if all_readable:
-            self._remembered.note(self.plugins, self._valid)
+            self._last.note(self.plugins, self._valid)
 
     def _read(self, plugin: Plugin) -> tuple[Any, list[Failure]]:
         """Return a plugin's entry as parsed, or why it has none. A plugin without a method has neither."""
-        known = self._remembered.valid_entry(plugin)
+        known = self._last.valid_entry(plugin)
         try:
             file = Path(known) if known is not None else locate_entry(plugin)
             if file is None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 GROUP = "apx"
 ENTRY_FILE = "taxonomy.json"
-_WORD = re.compile(r"\w*")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Plugin:
     @property
     def package(self) -> str:
         """The top-level package, the only one that may be looked up without running code."""
-        return _WORD.match(self.value)[0]  # type: ignore[index]  # it matches the empty word as well
+        return re.split(r"\W", self.value, maxsplit=1)[0]
 
     @property
     def entry_point(self) -> EntryPoint:

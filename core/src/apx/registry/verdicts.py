@@ -11,8 +11,8 @@ from typing import Any
 
 import apx_taxonomy
 
+from .cache_file import CacheFile
 from .failure import other_api
-from .memory import Memory
 
 Fault = tuple[str, str]  # JSON pointer, message with the allowed values
 _SCHEMA = "entry"
@@ -22,29 +22,27 @@ _LIMIT = 1000
 class Verdicts:
     """The remembered verdicts: read once, asked for each entry, saved at the end if any is new."""
 
+    def __init__(self) -> None:
+        self._cache = CacheFile("verdicts.json", _LIMIT)
+
     def of(self, content: bytes, document: object) -> list[Fault]:
         """Return the faults of an entry, given as bytes and as parsed; none where it is valid."""
         import hashlib  # here, since a listing that finds nothing changed needs no verdicts
 
         digest = hashlib.sha256(self._schema_digest.encode() + content).hexdigest()
-        faults = _faults_from(self._memory.recall(digest))
+        faults = _faults_from(self._cache.recall(digest))
         if faults is None:
             faults = _other_version(document) or _faults(document)
-            self._memory.remember(digest, faults)
+            self._cache.remember(digest, faults)
         return faults
 
-    @cached_property
-    def _memory(self) -> Memory:
-        return Memory("verdicts.json", _LIMIT)
+    def save(self) -> None:
+        """Write the new verdicts."""
+        self._cache.save()
 
     @cached_property
     def _schema_digest(self) -> str:
         return apx_taxonomy.schema_digest(_SCHEMA)
-
-    def save(self) -> None:
-        """Write the new verdicts."""
-        if "_memory" in self.__dict__:  # else nothing was asked
-            self._memory.save()
 
 
 def _faults(document: object) -> list[Fault]:

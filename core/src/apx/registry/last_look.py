@@ -1,4 +1,4 @@
-"""What a look at the path has found, for as long as nothing there changes.
+"""What the last look at the path has found, for as long as nothing there changes.
 
 Reading the metadata of all distributions, looking for the packages and hashing the entries takes longer than all else
 that a listing does; seeing that none of it has changed takes no reading.
@@ -15,8 +15,8 @@ from typing import Any
 
 import apx_taxonomy
 
+from .cache_file import CacheFile
 from .discovery import Plugin
-from .memory import Memory
 
 Mark = tuple[str, int, int]  # a file, its time of change in ns, its size
 
@@ -25,13 +25,13 @@ _METADATA = (".dist-info", ".egg-info")
 _SETTLED_NS = 2_000_000_000  # a file changed later than this ago could change again and keep its time
 
 
-class Remembered:
+class LastLook:
     """The plugins of the path as it stands, and the files of their entries that were found valid."""
 
     def __init__(self) -> None:
-        self._memory = Memory("path.json", _LIMIT)
+        self._cache = CacheFile("path.json", _LIMIT)
         self._state = _state_of_path()
-        self.plugins, self._entry_marks = _understood(self._memory.recall(self._state) if self._state else None)
+        self.plugins, self._entry_marks = _understood(self._cache.recall(self._state) if self._state else None)
 
     def valid_entry(self, plugin: Plugin) -> str | None:
         """Return the path of a plugin's entry if it was valid and has not changed since, else None."""
@@ -45,8 +45,8 @@ class Remembered:
         if self._state is None or (found == self.plugins and marks == self._entry_marks):
             return
         rows = [[one.distribution, one.version, one.name, one.value, marks.get(one)] for one in found]
-        self._memory.remember(self._state, rows)
-        self._memory.save()
+        self._cache.remember(self._state, rows)
+        self._cache.save()
 
 
 def _understood(rows: Any) -> tuple[list[Plugin] | None, dict[Plugin, Mark]]:
@@ -69,6 +69,7 @@ def _state_of_path() -> str | None:
 
     None where that cannot be told: a finder beside Python's own brings distributions from elsewhere, or something is
     so new that a next change might leave its time as it is. The schema of entries is part of it.
+    No digest of it is made: to import hashlib takes longer than to read ten of these.
     """
     if any(hasattr(finder, "find_distributions") and finder is not PathFinder for finder in sys.meta_path):
         return None

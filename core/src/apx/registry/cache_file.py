@@ -1,33 +1,34 @@
-"""What the registry found out once and need not find out again: one JSON file of answers, each under a digest."""
+"""What the registry found out once and need not find out again: one JSON file of answers, each under its question."""
 
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .. import paths
 
 
-class Memory:
-    """A file that maps digests to JSON values. It is a cache: whatever is wrong with it costs time and nothing else.
+class CacheFile:
+    """A file that maps questions to JSON values, read when the first is asked.
 
-    `name` is the file's, in apx's cache folder; of more than `limit` answers the oldest go.
+    Whatever is wrong with it costs time and nothing else. `name` is the file's, in apx's cache folder; of more than
+    `limit` answers the oldest go.
     """
 
     def __init__(self, name: str, limit: int) -> None:
         self._file = paths.home() / name
         self._limit = limit
-        self._known = _read(self._file)
         self._changed = False
 
-    def recall(self, digest: str) -> Any:
-        """Return what is remembered under a digest, None where nothing is."""
-        return self._known.get(digest)
+    def recall(self, question: str) -> Any:
+        """Return the answer that is remembered, None where none is."""
+        return self._known.get(question)
 
-    def remember(self, digest: str, value: Any) -> None:
-        """Note a value, which `save` writes."""
-        self._known[digest] = value
+    def remember(self, question: str, answer: Any) -> None:
+        """Note an answer, which `save` writes."""
+        self._known[question] = answer
         self._changed = True
 
     def save(self) -> None:
@@ -40,6 +41,10 @@ class Memory:
         except OSError:
             return
         self._changed = False
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        return _read(self._file)
 
 
 def _read(file: Path) -> dict[str, Any]:
