@@ -67,8 +67,8 @@ def test_many_scores_are_sampled_and_exact_all_the_same(seed: int, kind: str, sh
     elif kind == "waves":
         scores = torch.sin(torch.arange(5000.0) * (seed % 97))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "_SAMPLED_FROM", 1000)
-        patch.setattr(selection, "_SAMPLE", 100)
+        patch.setattr(selection, "SAMPLED_FROM", 1000)
+        patch.setattr(selection, "SAMPLE", 100)
         rank = 1 + round(share * 4999)
         assert order_statistic(scores, rank) == scores.sort().values[rank - 1]
         kept = round(share * 5000)

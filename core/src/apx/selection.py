@@ -1,7 +1,7 @@
 """From scores to masks with exact counts: the highest scores are kept.
 
 Tie rule, everywhere: among equal scores the entry that comes first (layer order, then row-major index) is pruned
-first. A partial selection does the work; nothing is sorted.
+first. A partial selection does the work: only on a GPU, where selecting is not deterministic, all scores are sorted.
 """
 
 import math
@@ -9,6 +9,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+SAMPLED_FROM = 1_000_000
+"""Scores from which a sample says where a rank lies, so that nearly all of them are only compared."""
+SAMPLE = 100_000
 
 
 def pruned_count(sparsity: float, total: int) -> int:
@@ -80,7 +84,7 @@ def order_statistic(scores: Tensor, rank: int) -> Tensor:
     flat = scores.detach().reshape(-1)
     if torch.isnan(flat).any():
         raise ValueError("a score is NaN: the ranking would be meaningless")
-    if flat.numel() > _SAMPLED_FROM:
+    if flat.numel() > SAMPLED_FROM:
         low, high = _bounds(flat, rank)
         below = int(torch.count_nonzero(flat < low))
         band = flat[(flat >= low) & (flat <= high)]
@@ -89,14 +93,9 @@ def order_statistic(scores: Tensor, rank: int) -> Tensor:
     return _smallest(flat, rank)
 
 
-_SAMPLED_FROM = 1_000_000
-"""Scores from which a sample says where the statistic lies, so that nearly all of them are only compared."""
-_SAMPLE = 100_000
-
-
 def _bounds(flat: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Return two scores between which the `rank`-th smallest nearly always lies: a sample's, ten deviations apart."""
-    sample = flat[:: flat.numel() // _SAMPLE].sort().values
+    sample = flat[:: flat.numel() // SAMPLE].sort().values
     count, share = sample.numel(), rank / flat.numel()
     margin = 5 * math.sqrt(count * share * (1 - share)) + 2
     places = (max(0, int(share * count - margin)), min(count - 1, int(share * count + margin)))
