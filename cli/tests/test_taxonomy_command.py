@@ -83,6 +83,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(apx: Apx) -> None:
                     "--objective missing"),
         (("hydra", *FACTS, *PLACE), "there is a method 'hydra' already"),
         (("mine", *FACTS, *PLACE, "--key", "HYDRA_Sehwag2020Hydra"), "is HYDRA's already"),
+        (("mine", *FACTS, *PLACE, "--key", "hydra_sehwag2020hydra"), "is HYDRA's already"),
         (("mine", *FACTS, *PLACE, "--locality", "middle"), "'middle' is not a locality: use one of L, G"),
         (("mine", *FACTS, *PLACE, "--objective", "train=pgd"), "no phase 'train': use pretrain, prune, finetune"),
         (("mine", *FACTS, *PLACE[:-2]), "what does finetune minimise?"),

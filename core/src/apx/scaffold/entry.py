@@ -147,7 +147,7 @@ def check_name(name: str) -> None:
 
 
 def check_key(key: str | None) -> None:
-    """Refuse a benchmark key that is malformed, or another method's."""
+    """Refuse a benchmark key that is malformed, or another method's in any case: the registry would list neither."""
     from ..registry import entries
 
     if key is None:
@@ -155,5 +155,5 @@ def check_key(key: str | None) -> None:
     if _KEY.fullmatch(key) is None:
         raise UserError(f"'{key}' is no key: write NAME_Author2024Word, two words joined by one underscore")
     for found in entries():
-        if found.key == key:
+        if found.key is not None and found.key.casefold() == key.casefold():
             raise UserError(f"the key '{key}' is {found.name}'s already; leave it out, or choose another")
