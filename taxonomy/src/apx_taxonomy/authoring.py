@@ -8,15 +8,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .reading import Finding, SyntaxFaultError, check_entries, parse
-from .validation import Problem
+from .reading import Finding, SyntaxFaultError, check_parsed, entries_in, parse
+from .validation import Problem, schema
 from .vocabulary import AXES, survey_label
 
 _BOM = b"\xef\xbb\xbf"
-_SURVEY_FIELDS = (
-    *("stage", "criterion", "structures", "schedules", "localities", "granularity"),
-    *("pretraining", "finetuning", "pruning_step", "training_step"),
-)
 _TRAINING = {"pretraining": "pretrain", "finetuning": "finetune", "training_step": "train"}
 """Field of the survey -> the phase that it is about; a pruning step is not listed: what it trains, if anything, has
 another name in each method."""
@@ -55,9 +51,8 @@ def judge(content: bytes) -> Verdict:
     if content.startswith(_BOM):
         return _one_fault(1, "begins with a byte order mark: save the file as UTF-8 without one")
     try:
-        text = content.decode()
-        document, lines, _ = parse(text)
-        faults = check_entries(text)
+        document, lines, twice = parse(content.decode())
+        faults = check_parsed(document, lines, twice)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return _one_fault(line, f"is no text in UTF-8 ({error.reason}): an entry is JSON in UTF-8")
@@ -71,11 +66,9 @@ def judge(content: bytes) -> Verdict:
         return _one_fault(1, "holds a number of more digits than can be read")
     if faults:
         return Verdict(tuple(faults))
-    listed = isinstance(document, list)
-    entries = {f"/{place}": one for place, one in enumerate(document)} if listed else {"": document}
     found = [
         Finding(lines[pointer + problem.pointer], pointer + problem.pointer, problem.message)
-        for pointer, entry in entries.items()
+        for pointer, entry in entries_in(document).items()
         for problem in advice(entry)
     ]
     return Verdict((), tuple(sorted(found, key=lambda one: one.line)))
@@ -135,11 +128,12 @@ def _labels(row: Mapping[str, Any], implements: Mapping[str, Any]) -> Iterator[t
 
 
 def _unknown(implements: Mapping[str, Any]) -> Iterator[Problem]:
+    fields = [name for name in schema("entry")["$defs"]["survey"]["properties"] if name != "disputed"]
     for place, one in enumerate(implements["differs"]):
-        if one["field"] not in _SURVEY_FIELDS:
+        if one["field"] not in fields:
             yield Problem(
                 f"/implements/differs/{place}/field",
-                f'the survey has no field "{one["field"]}"{_near(one["field"], _SURVEY_FIELDS)}',
+                f'the survey has no field "{one["field"]}"{_near(one["field"], fields)}',
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from json import scanner
@@ -15,7 +16,7 @@ from .vocabulary import AXES, UnknownWordError, resolve
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault of a file: its line from 1, the JSON pointer ("" is the whole), a sentence."""
+    """One fault of a file, or one piece of advice on it: line from 1, JSON pointer ("" is the whole), sentence."""
 
     line: int
     pointer: str
@@ -71,9 +72,13 @@ def check_entries(text: str) -> list[Finding]:
     Raises:
         SyntaxFaultError: the text is no JSON.
     """
-    document, lines, findings = parse(text)
-    entries = {f"/{place}": one for place, one in enumerate(document)} if isinstance(document, list) else {"": document}
-    for prefix, entry in entries.items():
+    return check_parsed(*parse(text))
+
+
+def check_parsed(document: Any, lines: Mapping[str, int], twice: Iterable[Finding]) -> list[Finding]:
+    """Return what `check_entries` returns, given what `parse` has made of the text."""
+    findings = list(twice)
+    for prefix, entry in entries_in(document).items():
         for problem in validate(entry, "entry"):
             pointer = prefix + problem.pointer
             sentence = f"{problem.message}{_choice(problem)}{_nearest(entry, problem)}"
@@ -81,6 +86,11 @@ def check_entries(text: str) -> list[Finding]:
     if isinstance(document, list) and not document:
         findings.append(Finding(1, "", "the list holds no entry"))
     return sorted(findings, key=lambda one: (one.line, one.pointer))
+
+
+def entries_in(document: Any) -> dict[str, Any]:
+    """Return the entries of a file by their JSON pointers: those of a list, or the document itself."""
+    return {f"/{place}": one for place, one in enumerate(document)} if isinstance(document, list) else {"": document}
 
 
 def _choice(problem: Problem) -> str:
@@ -117,7 +127,7 @@ def _at(document: Any, pointer: str) -> Any:
     return found
 
 
-def _known_line(lines: dict[str, int], pointer: str) -> int:
+def _known_line(lines: Mapping[str, int], pointer: str) -> int:
     """Return the line of the value, or of what it should be in."""
     while pointer not in lines:
         pointer = pointer.rpartition("/")[0]

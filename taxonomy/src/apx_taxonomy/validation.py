@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import schema_file
+from .files import SCHEMAS, schema_file
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -32,7 +32,7 @@ class Problem:
 
 def schema_names() -> list[str]:
     """Return the names of the schemas: entry, leaderboard, report, results, submission, zoo, zoo-record."""
-    return sorted(path.stem for path in Path(schema_file("*")).parent.glob("*.json"))
+    return sorted(path.stem for path in Path(SCHEMAS).glob("*.json"))
 
 
 def schema(name: str) -> dict[str, Any]:
