@@ -80,19 +80,13 @@ def without_dead(module: nn.Module, example_input: Tensor) -> tuple[nn.Module, i
     Raises:
         UserError: see `shrink`.
     """
-    small = copy.deepcopy(module)
-    probe = _probe(example_input)
-    answers = _answers(module, probe)
-    with _traceable(small):
-        graph = _trace(small, example_input[:1])
-        with _refused_where_broken(module):
-            _remove_all(graph, probe)
-            constant, coupled = _kept(graph, probe)
-            _check_same(module, answers, _answers(small, probe))
+    with _removing(module, example_input) as (small, graph, probe):
+        _remove_all(graph, probe)
+        constant, coupled = _kept(graph, probe)
     return small, constant, coupled
 
 
-def dead_removed(module: nn.Module, example_input: Tensor) -> tuple[nn.Module, dict[str, Tensor]]:
+def without_dead_and_origins(module: nn.Module, example_input: Tensor) -> tuple[nn.Module, dict[str, Tensor]]:
     """Return the smaller network, and where each entry of its tensors was.
 
     Returns:
@@ -102,19 +96,16 @@ def dead_removed(module: nn.Module, example_input: Tensor) -> tuple[nn.Module, d
     Raises:
         UserError: see `shrink`.
     """
-    small, places = copy.deepcopy(module), copy.deepcopy(module)
-    probe = _probe(example_input)
-    answers = _answers(module, probe)
-    with _traceable(small), _traceable(places):
-        graph, twin = _trace(small, example_input[:1]), _trace(places, example_input[:1])
-        numbered = [*places.parameters(), *places.buffers()]
-        for tensor in numbered:  # after tracing, which needs numbers of the network's own kind
+    with _removing(module, example_input) as (small, graph, probe):
+        removed = _remove_all(graph, probe)
+    places = copy.deepcopy(module)
+    with _traceable(places), _refused_where_broken(module):
+        twin = _trace(places, example_input[:1])
+        for tensor in (*places.parameters(), *places.buffers()):  # traced before: that needs the network's own numbers
             if tensor.dim():
                 tensor.data = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device).view(tensor.shape)
-        with _refused_where_broken(module):
-            for name, channels in _remove_all(graph, probe):
-                twin.remove(places.get_submodule(name), channels)
-            _check_same(module, answers, _answers(small, probe))
+        for name, channels in removed:
+            twin.remove(places.get_submodule(name), channels)
     return small, {name: tensor.long() for name, tensor in places.state_dict().items() if tensor.dim()}
 
 
@@ -211,6 +202,19 @@ def _traceable(module: nn.Module) -> Iterator[None]:
             parameter.grad = None
         for part, training in modes:
             part.training = training
+
+
+@contextmanager
+def _removing(module: nn.Module, example: Tensor) -> Iterator[tuple[nn.Module, Graph, Tensor]]:
+    """Yield a copy to cut, its graph, and the probe under which it must answer as `module` does in the end."""
+    small = copy.deepcopy(module)
+    probe = _probe(example)
+    answers = _answers(module, probe)
+    with _traceable(small):
+        graph = _trace(small, example[:1])
+        with _refused_where_broken(module):
+            yield small, graph, probe
+            _check_same(module, answers, _answers(small, probe))
 
 
 def _trace(module: nn.Module, example: Tensor) -> Graph:

@@ -8,6 +8,7 @@ effect; they keep the values that they had, where training at full size would le
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from .errors import UserError
 from .masked_model import MaskedModel
 from .masks import Masks
 from .memory_format import lay_out_for_training
-from .shrinking import dead_removed
+from .shrinking import without_dead_and_origins
 
 WORTHWHILE = 0.1
 """Share of the entries of all tensors that must go; below it the network is trained as it is."""
@@ -59,7 +60,7 @@ def smaller(model: MaskedModel, example: Tensor) -> Smaller | None:
         return None
     plain = _folded(model)
     try:
-        small, origins = dead_removed(plain, example)
+        small, origins = without_dead_and_origins(plain, example)
     except UserError:  # it cannot be traced, or would answer otherwise: then it is trained as it is
         return None
     sizes = {name: tensor.numel() for name, tensor in plain.state_dict().items()}
@@ -77,8 +78,6 @@ def smaller(model: MaskedModel, example: Tensor) -> Smaller | None:
 
 
 def _folded(model: MaskedModel) -> nn.Module:
-    import copy
-
     plain = copy.deepcopy(model.module)
     plain.load_state_dict(model.folded_state())
     return plain
