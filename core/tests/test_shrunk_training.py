@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from float64 import Double
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import apx
@@ -166,11 +167,5 @@ def test_a_run_trains_small_shows_observers_the_whole_and_resumes(
         with pytest.raises(Killed):
             start(request(), out=tmp_path / f"{step}", observers=[Watch(step)])
         resume(tmp_path / f"{step}")
-        whole, again = (apx_state(tmp_path / name) for name in ("whole", f"{step}"))
+        whole, again = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", f"{step}"))
         assert all(torch.equal(whole[name], again[name]) for name in whole)
-
-
-def apx_state(run: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(run / "model.safetensors")

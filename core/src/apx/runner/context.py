@@ -30,7 +30,7 @@ from .directory import RunDirectory
 from .interrupts import Interrupts
 from .progress import Progress, Quiet
 
-PAYS_FROM = 50  # steps of a phase from which tracing a network, to train it at its real size, is paid for
+PAYS_FROM = 50  # steps of a phase from which the time saved at a network's real size is more than tracing it takes
 SAVE_EVERY = 45.0  # seconds between checkpoints inside an epoch: with a slow step and the write, a kill loses no minute
 
 
@@ -320,7 +320,7 @@ class Run:
             )
             if resumed is not None:
                 self._credit(resumed["seconds"])
-            steps = -(-len(self.data.train) // settings.batch_size)
+            steps = self._steps(settings)
             done = 0 if resumed is None else resumed["epoch"] * steps + resumed["step"]
             self.progress.phase(path, settings.epochs * steps, done)
             self._saved = time.monotonic()
@@ -392,6 +392,10 @@ class Run:
         known = {**BUILTIN, **self.objectives}
         return known[settings.objective](settings, self.environment.threat(settings), teacher)
 
+    def _steps(self, settings: TrainSettings) -> int:
+        """Return the steps of an epoch; the last batch may be smaller."""
+        return -(-len(self.data.train) // settings.batch_size)
+
     def _smaller(
         self, model: MaskedModel, settings: TrainSettings, resumed: Mapping[str, Any] | None
     ) -> Smaller | None:
@@ -399,13 +403,8 @@ class Run:
 
         A checkpoint from within the phase says at which size it was trained.
         """
-        steps = settings.epochs * -(-len(self.data.train) // settings.batch_size)
-        if (
-            self.full_size
-            or self.variant.granularity != "filters"
-            or self.variant.schedule != "1S"
-            or steps < PAYS_FROM
-        ):
+        masked_once = self.variant.granularity == "filters" and self.variant.schedule == "1S"
+        if self.full_size or not masked_once or settings.epochs * self._steps(settings) < PAYS_FROM:
             return None
         found = smaller(model, self.example)
         if found is not None and resumed is not None:
