@@ -61,9 +61,7 @@ class Processes:
 
     def average_value(self, value: float) -> float:
         """Return the mean of a number over the processes; every process has to call it."""
-        if self.count == 1:
-            return value
-        return float(reduce(torch.tensor(value, device=self._state.device), reduction="mean"))
+        return value if self.count == 1 else float(self.average(torch.tensor(value, device=self._state.device)))
 
     def wait(self) -> None:
         """Wait until every process is here."""
