@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,21 @@ import click
 
 from apx.errors import UserError
 
+from . import readers
 from .questions import ask, somebody_answers
 
 if TYPE_CHECKING:
     from apx.scaffold import Description
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A question whose answer is a word of a taxonomy axis, or several."""
+
+    axis: str
+    text: str
+    several: bool = False
+
 
 _FACTS = {
     "name": "What is the method called?",
@@ -30,14 +41,16 @@ _OPTIONAL = {
     "key": "The benchmark's key, NAME_Author2024Word (Enter for none)?",
 }
 _PLACE = {
-    "stage": ("stage", "When does it prune?", False),
-    "schedules": ("schedule", "In one step or several (both, separated by commas)?", True),
-    "structures": ("structure", "Single weights or whole groups (both, separated by commas)?", True),
-    "granularity": ("granularity", "What is a group?", False),
-    "localities": ("locality", "Ranked inside each layer or across layers (both, separated by commas)?", True),
-    "criterion": ("criterion", "What goes first?", False),
+    "stage": _Question("stage", "When does it prune?"),
+    "schedules": _Question("schedule", "In one step or several (both, separated by commas)?", several=True),
+    "structures": _Question("structure", "Single weights or whole groups (both, separated by commas)?", several=True),
+    "granularity": _Question("granularity", "What is a group?"),
+    "localities": _Question(
+        "locality", "Ranked inside each layer or across layers (both, separated by commas)?", several=True
+    ),
+    "criterion": _Question("criterion", "What goes first?"),
 }
-"""Field -> its axis, the question, whether several words may be given."""
+"""Field -> the question that places the method in the taxonomy."""
 
 _OPTION = {"authors": "author", "schedules": "schedule", "structures": "structure", "localities": "locality"}
 
@@ -48,10 +61,10 @@ class Answers:
     def __init__(self, slug: str | None, given: Mapping[str, Any]) -> None:
         self._slug = slug
         self._found: dict[str, Any] = dict(given)
-        for name, (axis, _, several) in _PLACE.items():
-            if several and name in self._found:
-                self._found[name] = _words(axis, ",".join(self._found[name]))
-        self._found["objectives"] = _objectives(self._found.get("objectives", ()))
+        for name, question in _PLACE.items():
+            if question.several and name in self._found:
+                self._found[name] = readers.words(question.axis, ",".join(self._found[name]))
+        self._found["objectives"] = readers.objectives_by_phase(self._found.get("objectives", ()))
         self._read_facts()
         self._check_groups()
         self._check_phases()
@@ -66,7 +79,10 @@ class Answers:
 
         asks = somebody_answers()
         if not asks and (missing := self._missing()):
-            raise UserError(f"{', '.join(missing)} missing; see `apx taxonomy new --help`, or answer in a terminal")
+            verb = "is" if len(missing) == 1 else "are"
+            raise UserError(
+                f"{', '.join(missing)} {verb} missing; see `apx taxonomy new --help`, or answer in a terminal"
+            )
         if asks:
             self._ask()
         elif self._found.get("licence") and not self._found.get("code"):
@@ -79,16 +95,16 @@ class Answers:
             given = self._found.get(name)
             try:
                 if name == "authors" and given is not None:
-                    self._found[name] = tuple(map(_text, given))
+                    self._found[name] = tuple(map(readers.some_text, given))
                 elif isinstance(given, str):
-                    self._found[name] = _READERS[name](given)
+                    self._found[name] = readers.FACTS[name](given)
             except UserError as error:
                 raise UserError(f"--{_OPTION.get(name, name)}: {error}") from None
 
     def _check_groups(self) -> None:
         if "granularity" not in self._found:
             return
-        self._found["granularity"] = _group(self._found["granularity"])
+        self._found["granularity"] = readers.group(self._found["granularity"])
         if "S" not in self._found.get("structures", ("S",)):
             raise UserError("--granularity is that of structured pruning: add --structure S, or leave it out")
 
@@ -112,11 +128,11 @@ class Answers:
 
     def _ask(self) -> None:
         self._ask_facts()
-        for name, (axis, question, several) in _PLACE.items():
+        for name, question in _PLACE.items():
             if name not in self._found and (name != "granularity" or "S" in self._found["structures"]):
-                _explain(axis, without=("weights",) if name == "granularity" else ())
-                reader = _group if name == "granularity" else partial(_words if several else _word, axis)
-                self._found[name] = ask(question, reader)
+                _explain(question.axis, without=("weights",) if name == "granularity" else ())
+                reader = partial(readers.words if question.several else readers.word, question.axis)
+                self._found[name] = ask(question.text, readers.group if name == "granularity" else reader)
         self._check_groups()
         self._check_phases()
         self._ask_objectives()
@@ -126,12 +142,12 @@ class Answers:
 
         for name, question in _FACTS.items():
             if name not in self._found:
-                self._found[name] = ask(question, _READERS[name])
+                self._found[name] = ask(question, readers.FACTS[name])
             if name == "name" and self._slug is None:
-                self._slug = ask("What do commands and files call it?", _free_slug, slug_of(self._found["name"]))
+                self._slug = ask("What do commands and files call it?", readers.free_slug, slug_of(self._found["name"]))
         for name, question in _OPTIONAL.items():
             if name not in self._found and (name != "licence" or self._found.get("code")):
-                self._found[name] = ask(question, _READERS[name], default="")
+                self._found[name] = ask(question, readers.FACTS[name], default="")
 
     def _ask_objectives(self) -> None:
         from apx.scaffold import PHASES
@@ -145,7 +161,8 @@ class Answers:
                 explained = True
             more = "" if always else " (Enter if it trains nothing)"
             question = f"What does {phase} minimise, the paper's first, separated by commas{more}?"
-            chosen = ask(question, _some_objectives if always else _any_objectives, default=None if always else "")
+            reader = readers.some_objectives if always else readers.any_objectives
+            chosen = ask(question, reader, default=None if always else "")
             if chosen:
                 self._found["objectives"][phase] = chosen
 
@@ -158,110 +175,3 @@ def _explain(axis: str, without: tuple[str, ...] = ()) -> None:
     click.echo(f"\n{axis}: {AXES[axis].meaning}", err=True)
     for one in words:
         click.echo(f"  {one.value:<{width}}  {one.name}: {one.meaning}", err=True)
-
-
-def _word(axis: str, text: str) -> str:
-    from apx.registry import read_word
-
-    return read_word(axis, text)
-
-
-def _words(axis: str, text: str) -> tuple[str, ...]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise UserError(f"give at least one {axis}")
-    return tuple(dict.fromkeys(_word(axis, part) for part in parts))
-
-
-def _group(text: str) -> str:
-    """Read what structured pruning removes."""
-    word = _word("granularity", text)
-    if word == "weights":
-        raise UserError("single weights are unstructured (US): say what a group is, such as filters")
-    return word
-
-
-def _objectives(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for one in given:
-        phase, equals, names = one.partition("=")
-        if not equals or not phase:
-            raise UserError(f"'{one}' names no phase: write PHASE=NAME, such as finetune=trades")
-        found[phase] = tuple(dict.fromkeys((*found.get(phase, ()), *_some_objectives(names))))
-    return found
-
-
-def _some_objectives(text: str) -> tuple[str, ...]:
-    return _words("objective", text)
-
-
-def _any_objectives(text: str) -> tuple[str, ...]:
-    return _some_objectives(text) if text.strip() else ()
-
-
-def _text(text: str) -> str:
-    if not text.strip():
-        raise UserError("an answer is needed")
-    return text.strip()
-
-
-def _nothing_or_text(text: str) -> str | None:
-    return text.strip() or None
-
-
-def _link(text: str) -> str | None:
-    link = text.strip()
-    if link and not re.fullmatch(r"https?://\S+", link):
-        raise UserError(f"'{link}' is no address: it begins with https://")
-    return link or None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    if not (names := tuple(part.strip() for part in text.split(",") if part.strip())):
-        raise UserError("an answer is needed")
-    return names
-
-
-def _year(text: str) -> int:
-    year = text.strip()
-    if not (year.isascii() and year.isdigit() and 1950 <= int(year[:9]) <= 2100):
-        raise UserError(f"'{text}' is no year from 1950 to 2100")
-    return int(year)
-
-
-def _free_name(text: str) -> str:
-    from apx.scaffold import check_name
-
-    name = _text(text)
-    check_name(name)
-    return name
-
-
-def _free_slug(text: str) -> str:
-    from apx.scaffold import check_slug
-
-    slug = text.strip()
-    check_slug(slug)
-    return slug
-
-
-def _free_key(text: str) -> str | None:
-    from apx.scaffold import check_key
-
-    key = _nothing_or_text(text)
-    check_key(key)
-    return key
-
-
-_READERS: Mapping[str, Callable[[str], Any]] = {
-    "name": _free_name,
-    "title": _text,
-    "authors": _names,
-    "year": _year,
-    "venue": _nothing_or_text,
-    "url": _link,
-    "code": _link,
-    "licence": _nothing_or_text,
-    "key": _free_key,
-}
-"""Question about the paper -> what makes an answer of a text."""
