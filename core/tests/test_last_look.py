@@ -95,6 +95,17 @@ def test_entry_points_that_change_in_their_place_are_noticed(site: Path) -> None
     assert slugs() == set()
 
 
+def test_a_version_that_changes_in_its_place_is_noticed(site: Path) -> None:
+    """As `setup.py develop` rewrites it: no folder changes, and the entry points stay as they are."""
+    assert slugs() == {"first"}
+    metadata = next(site.glob("first-*.dist-info")) / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: first\nVersion: 7.8.9\n")
+    os.utime(metadata, (moment := next(MOMENTS), moment))
+    registry.refresh()
+    [version] = [entry.version for entry in registry.entries() if entry.slug == "first"]
+    assert version == "7.8.9"
+
+
 def test_what_has_just_been_written_is_not_relied_upon(site: Path) -> None:
     """A clock may be too coarse to tell two changes apart: neither time nor size shows the second one."""
     entry = site / "first" / "taxonomy.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,7 +36,7 @@ class Catalogue:
 def catalogue() -> Catalogue:
     """Return the catalogue of this process; the path is looked through once (see `forget`)."""
     look = _Look()
-    found = list(look.entries())
+    found = look.read()
     rivals = _rivals(found)
     clashing = {one.plugin for group in rivals.values() for one in group}
     unique = sorted((one for one in found if one.plugin not in clashing), key=_slug)
@@ -102,21 +102,24 @@ class _Look:
         self.plugins, self.failures = find_plugins() if known is None else (known, [])
         self._valid: dict[Plugin, str] = {}
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield the valid entries, one per package, then remember what was found."""
+    def read(self) -> list[Entry]:
+        """Return the valid entries, one per package, and remember what was found."""
         all_readable = not self.failures
+        found: list[Entry] = []
         packages = {(plugin.distribution, plugin.package): plugin for plugin in self.plugins}
         for plugin in packages.values():
-            document, faults = self._read(plugin)
+            document, faults = self._document(plugin)
             self.failures += faults
             if document is not None:
-                yield entry_from(document, plugin=plugin.key, distribution=plugin.distribution, version=plugin.version)
+                source = {"plugin": plugin.key, "distribution": plugin.distribution, "version": plugin.version}
+                found.append(entry_from(document, **source))
         self._verdicts.save()
-        if all_readable:
+        if all_readable:  # a distribution that is not may be mended by a file that no mark tells of
             self._last.note(self.plugins, self._valid)
+        return found
 
-    def _read(self, plugin: Plugin) -> tuple[Any, list[Failure]]:
-        """Return a plugin's entry as parsed, or why it has none. A plugin without a method has neither."""
+    def _document(self, plugin: Plugin) -> tuple[dict[str, Any] | None, list[Failure]]:
+        """Return a plugin's valid entry as parsed, or why it has none. A plugin without a method has neither."""
         known = self._last.valid_entry(plugin)
         try:
             file = Path(known) if known is not None else locate_entry(plugin)

@@ -21,7 +21,8 @@ from .discovery import Plugin
 Mark = tuple[str, int, int]  # a file, its time of change in ns, its size
 
 _LIMIT = 10  # environments that are remembered
-_METADATA = (".dist-info", ".egg-info")
+_METADATA = {".dist-info": "METADATA", ".egg-info": "PKG-INFO"}
+"""Ending of a distribution's folder -> the file in it that holds its version."""
 _SETTLED_NS = 2_000_000_000  # a file changed later than this ago could change again and keep its time
 
 
@@ -80,14 +81,18 @@ def _state_of_path() -> str | None:
 
 
 def _marks(place: str) -> Iterator[Mark]:
-    """Yield the marks of a place (a package that comes or goes changes its time) and of the entry points in it."""
+    """Yield the marks of a place, which changes when a package comes or goes, and of what is read of distributions."""
     yield _mark(place)
     try:
-        found = sorted(one.path for one in os.scandir(place) if one.name.endswith(_METADATA))
+        found = sorted(one.path for one in os.scandir(place) if one.name.endswith(tuple(_METADATA)))
     except OSError:  # a zip file, or a place that is not there
         return
     for path in found:
-        yield _mark(os.path.join(path, "entry_points.txt") if os.path.isdir(path) else path)
+        if os.path.isdir(path):
+            yield _mark(os.path.join(path, "entry_points.txt"))
+            yield _mark(os.path.join(path, _METADATA[os.path.splitext(path)[1]]))
+        else:
+            yield _mark(path)
 
 
 def _mark(file: str) -> Mark:
