@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import apx
-from apx.memory_format import lay_out_for_training
+from apx.memory_format import lay_out
 
 
 def last(module: nn.Module) -> bool:
@@ -26,7 +26,7 @@ def last(module: nn.Module) -> bool:
     ],
 )
 def test_only_strided_1x1_convolutions_of_few_inputs_are_kept_contiguous(network: nn.Module, expected: bool) -> None:
-    assert last(lay_out_for_training(network)) == expected
+    assert last(lay_out(network)) == expected
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 7, 8, 12, 16])
@@ -34,13 +34,13 @@ def test_narrow_networks_train_with_true_gradients(channels: int) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.Conv2d(channels, 2 * channels, 1, stride=2))
     reference, x = copy.deepcopy(network).double(), torch.rand(4, 3, 32, 32)
-    lay_out_for_training(network)(x).square().mean().backward()
+    lay_out(network)(x).square().mean().backward()
     reference(x.double()).square().mean().backward()
     for ours, expected in zip(network.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, expected.grad.float(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_narrow_resnet_can_be_trained() -> None:
-    network = lay_out_for_training(apx.build("resnet18", num_classes=10, width=4))
+    network = lay_out(apx.build("resnet18", num_classes=10, width=4))
     network(torch.rand(4, 3, 32, 32)).square().mean().backward()
     assert all(bool(parameter.grad.isfinite().all()) for parameter in network.parameters())

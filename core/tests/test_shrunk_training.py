@@ -15,7 +15,7 @@ from apx.coupling import couple_filters
 from apx.datasets import Dataset, Split
 from apx.masked_model import MaskedModel
 from apx.masks import Masks
-from apx.memory_format import lay_out_for_training
+from apx.memory_format import lay_out
 from apx.registry import objectives
 from apx.reparametrisation import LearnedScores
 from apx.runner import context
@@ -42,7 +42,7 @@ def filters_of(network: nn.Module, share: float) -> dict[str, Tensor]:
 
 def masked(arch: str, share: float = 0.5, *, storage: Any = "reparametrised") -> MaskedModel:
     torch.manual_seed(0)
-    network = lay_out_for_training(apx.build(arch, num_classes=10, image_size=16, width=4))
+    network = lay_out(apx.build(arch, num_classes=10, image_size=16, width=4))
     masks = couple_filters(network, filters_of(network, share), EXAMPLE)
     model = MaskedModel(Double(network), storage=storage)
     model.set_masks(Masks({f"network.{name}": mask for name, mask in masks.items()}))

@@ -12,7 +12,7 @@ import apx
 from apx import MaskedModel, Run, TrainSettings
 from apx.conformance import implemented_variants
 from apx.datasets import Dataset, Split
-from apx.memory_format import lay_out_for_training
+from apx.memory_format import lay_out
 from apx.registry import objectives
 from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
@@ -34,7 +34,7 @@ class Work:
 
     def network(self) -> nn.Module:
         torch.manual_seed(0)
-        return lay_out_for_training(self.build())
+        return lay_out(self.build())
 
     def data(self) -> Dataset:
         images = torch.randint(0, 256, (self.batch * self.steps, 3, 32, 32), dtype=torch.uint8)

@@ -8,7 +8,7 @@ import apx
 from apx.coupling import couple_filters
 from apx.datasets import Dataset, Split
 from apx.masked_model import MaskedModel
-from apx.memory_format import lay_out_for_training
+from apx.memory_format import lay_out
 from apx.registry import objectives
 from apx.shrunk_training import smaller
 from apx.training.settings import TrainSettings
@@ -38,7 +38,7 @@ def test_finetuning_at_real_size(compare: Compare, arch: str) -> None:
         objective="trades", epochs=1, batch_size=batch, steps=attack, optimizer="sgd", lr=0.01, handover="last"
     )
     environment = Environment(data, 0, torch.device("cpu"))
-    network = lay_out_for_training(apx.build(arch, num_classes=10, width=width))
+    network = lay_out(apx.build(arch, num_classes=10, width=width))
     full = MaskedModel(network)
     example = torch.rand(1, 3, 32, 32)
     full.set_masks(couple_filters(network, filters_of(network, inner_only=arch == "resnet18"), example))

@@ -9,7 +9,7 @@ from torch import nn
 
 from apx.architectures import build
 from apx.architectures.convolution import Conv2d
-from apx.memory_format import lay_out_for_training
+from apx.memory_format import lay_out
 
 
 def with_plain_convolutions(network: nn.Module) -> nn.Module:
@@ -24,7 +24,7 @@ def with_plain_convolutions(network: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("arch", ["vgg16", "resnet18"])
 def test_forward_and_backward(benchmark, arch: str, convolution: str) -> None:
     benchmark.group = f"{arch}, 32 images of 16x16, fp32"
-    network = lay_out_for_training(build(arch, num_classes=10, in_channels=3, image_size=16))
+    network = lay_out(build(arch, num_classes=10, in_channels=3, image_size=16))
     network = network if convolution == "apx" else with_plain_convolutions(network)
     x = torch.rand(32, 3, 16, 16)
     benchmark(lambda: network(x).sum().backward())

@@ -20,7 +20,7 @@ from torch import nn
 import apx
 from apx.datasets import Dataset, Split
 from apx.masked_model import MaskedModel
-from apx.memory_format import lay_out_for_training
+from apx.memory_format import lay_out
 from apx.registry import objectives
 from apx.training.settings import TrainSettings
 from apx.training.trainer import Environment, Trainer
@@ -88,7 +88,7 @@ def by_apx(sizes: Sizes, objective: str, device: str, precision: str) -> Callabl
         alpha=ALPHA, eps=EPS, handover="last",
     )  # fmt: skip
     environment = Environment(sizes.data(), 0, torch.device(device), precision)
-    model = MaskedModel(lay_out_for_training(sizes.network(device)))
+    model = MaskedModel(lay_out(sizes.network(device)))
     chosen = objectives()[objective](settings, environment.threat(settings))
     return synchronised(lambda: Trainer(model, settings, environment, "phase", chosen).fit(), device)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from .datasets import Dataset, from_loaders
 from .errors import UserError
-from .memory_format import lay_out_for_training, set_memory_format
+from .memory_format import lay_out, set_memory_format
 from .registry import entry
 from .runner.context import Observer
 from .runner.directory import RunDirectory
@@ -90,7 +90,7 @@ def prune(
         eval=evaluation,
     )
     resolved = resolve(request, dataset)
-    network = lay_out_for_training(copy.deepcopy(model).to(resolved.device))
+    network = lay_out(copy.deepcopy(model).to(resolved.device))
     check_network(network, resolved)
     directory = None if out is None else RunDirectory.create(Path(out), run_record(resolved))
     run = make_run(resolved, directory, progress or Quiet())

@@ -18,8 +18,8 @@ def set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> 
     return module
 
 
-def lay_out_for_training(module: nn.Module) -> nn.Module:
-    """Lay out `module` channels last, or contiguously where training it channels last would corrupt memory; return it.
+def lay_out(module: nn.Module) -> nn.Module:
+    """Lay out `module` channels last, or contiguously where its weight gradients would then corrupt memory; return it.
 
     On CPUs oneDNN's weight gradient of a strided 1x1 convolution with few input channels, channels last, writes past
     its workspace: wrong gradients, a hang or a crash (its issue 6035). Networks of usual widths have none.

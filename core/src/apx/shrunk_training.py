@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .errors import UserError
 from .masked_model import MaskedModel
 from .masks import Masks
-from .memory_format import lay_out_for_training
+from .memory_format import lay_out
 from .shrinking import without_dead_and_origins
 
 WORTHWHILE = 0.1
@@ -67,7 +67,7 @@ def smaller(model: MaskedModel, example: Tensor) -> Smaller | None:
     left = sum(origins[name].numel() if name in origins else 1 for name in sizes)
     if left > (1 - WORTHWHILE) * sum(sizes.values()) or not _masked_for_good(model, origins):
         return None
-    lay_out_for_training(small)
+    lay_out(small)
     made = MaskedModel(small, storage=model.storage)
     hidden = {name: _taken(tensor, origins.get(name)) for name, tensor in model.module.state_dict().items()}
     small.load_state_dict(hidden)

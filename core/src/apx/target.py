@@ -113,7 +113,7 @@ def _published(text: str, given: Made) -> Opened:
     from apx_taxonomy.model_key import DATASETS
 
     from .datasets import load_dataset
-    from .memory_format import lay_out_for_training
+    from .memory_format import lay_out
     from .zoo.model import CLASSES, open_model
 
     try:
@@ -129,7 +129,7 @@ def _published(text: str, given: Made) -> Opened:
     found = open_model(key, zoo=given.zoo)
     if given.arch not in (None, found.arch):
         raise UserError(f"{key} is a {found.arch}, not a {given.arch}: leave --arch out")
-    lay_out_for_training(found.module)
+    lay_out(found.module)
     made = Made(found.arch, dataset, data_dir=given.data_dir, zoo=given.zoo)
     return Opened(found.module, data, made, {**found.target_facts(), "dataset": dataset})
 
@@ -152,7 +152,7 @@ def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[st
     from .datasets import load_dataset
     from .export import CHANNELS, load_into
     from .masks import reported_sparsity
-    from .memory_format import lay_out_for_training
+    from .memory_format import lay_out
     from .quantisation.files import NOTE, load_quantised
 
     data = load_dataset(_known(made.dataset, "dataset", weights), made.data_dir)
@@ -169,7 +169,7 @@ def _open(weights: Path, made: Made, run: RunFolder | None, metadata: Mapping[st
         "selected_on": ((run.report or {}) if run is not None else {}).get("selected_on"),
         "sparsity": _sparsity(run, reported_sparsity(module)),
     }
-    lay_out_for_training(module)
+    lay_out(module)
     return Opened(module.eval(), data, made, facts, metadata.get(CHANNELS))
 
 

@@ -18,7 +18,7 @@ from ..coupling import check_couplable
 from ..errors import UserError
 from ..masked_model import MaskedModel
 from ..masks import unprunable_layers, weight_names
-from ..memory_format import lay_out_for_training
+from ..memory_format import lay_out
 from ..randomness import derive_seed
 from ..training.processes import processes
 from ..training.trainer import Environment
@@ -110,7 +110,7 @@ def build_network(resolved: Resolved) -> nn.Module:
             normalisation=data.normalisation if resolved.settings.normalise else None,
         )
     check_network(network, resolved)
-    return lay_out_for_training(network.to(resolved.device))
+    return lay_out(network.to(resolved.device))
 
 
 def check_network(network: nn.Module, resolved: Resolved) -> None:
