@@ -19,6 +19,7 @@ def trades_step(
     alpha: float,
     steps: int,
     beta: float,
+    log_target: bool = False,
 ) -> Tensor:
     """Make one step of TRADES (Zhang et al., ICML 2019) as its paper's code does, and return the loss.
 
@@ -32,13 +33,16 @@ def trades_step(
         alpha: step size.
         steps: of the attack, in eval mode.
         beta: weight of the divergence.
+        log_target: give the divergence its target as log-probabilities, not as the paper's code does; that is the same
+            function, rounded otherwise.
     """
-    divergence = nn.KLDivLoss(reduction="sum", log_target=True)
+    divergence = nn.KLDivLoss(reduction="sum", log_target=log_target)
+    target = functional.log_softmax if log_target else functional.softmax
     model.eval()
     x_adv = (x + 0.001 * noise).detach()
     for _ in range(steps):
         x_adv.requires_grad_()
-        loss = divergence(functional.log_softmax(model(x_adv), dim=1), functional.log_softmax(model(x), dim=1))
+        loss = divergence(functional.log_softmax(model(x_adv), dim=1), target(model(x), dim=1))
         (gradient,) = torch.autograd.grad(loss, [x_adv])
         x_adv = x_adv.detach() + alpha * gradient.sign()
         x_adv = torch.clamp(torch.min(torch.max(x_adv, x - eps), x + eps), 0.0, 1.0)
@@ -46,7 +50,7 @@ def trades_step(
     model.train()
     optimizer.zero_grad()
     natural = functional.cross_entropy(model(x), y)
-    robust = divergence(functional.log_softmax(model(x_adv), dim=1), functional.log_softmax(model(x), dim=1)) / len(x)
+    robust = divergence(functional.log_softmax(model(x_adv), dim=1), target(model(x), dim=1)) / len(x)
     loss = natural + beta * robust
     loss.backward()
     optimizer.step()
