@@ -22,6 +22,13 @@ PHASES = {"hydra": "prune", "twinrep": "train", "flyingbird": "train", "radmm": 
 """Method -> the phase in which its masks or scores are at work."""
 
 
+def random_data(count: int, classes: int = 10) -> Dataset:
+    """Return images of CIFAR's size, the same in each split."""
+    images = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    part = Split(images, torch.arange(count) % classes)
+    return Dataset("random", part, part, part, num_classes=classes, threat_eps=8 / 255)
+
+
 @dataclass(frozen=True)
 class Work:
     """What is trained, and how long: `steps` steps of TRADES with `attack` of its own, on random images."""
@@ -36,16 +43,15 @@ class Work:
         torch.manual_seed(0)
         return lay_out(self.build())
 
-    def data(self) -> Dataset:
-        images = torch.randint(0, 256, (self.batch * self.steps, 3, 32, 32), dtype=torch.uint8)
-        part = Split(images, torch.arange(len(images)) % self.classes)
-        return Dataset("random", part, part, part, num_classes=self.classes, threat_eps=8 / 255)
-
     def run(self, variant: Any, observer: Observer) -> Run:
+        data = random_data(self.batch * self.steps, self.classes)
         return Run(
-            variant=variant, sparsity=0.9, environment=Environment(self.data(), 0, torch.device("cpu")),
-            observers=[observer], objectives=objectives(),
-        )  # fmt: skip
+            variant=variant,
+            sparsity=0.9,
+            environment=Environment(data, 0, torch.device("cpu")),
+            observers=[observer],
+            objectives=objectives(),
+        )
 
     def settings(self) -> TrainSettings:
         return TrainSettings(

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 import apx
 from apx.coupling import couple_filters
-from apx.datasets import Dataset, Split
 from apx.masked_model import MaskedModel
 from apx.memory_format import lay_out
 from apx.registry import objectives
@@ -15,6 +14,7 @@ from apx.training.settings import TrainSettings
 from apx.training.trainer import Environment, Trainer
 
 from .conftest import Compare
+from .phases import random_data
 
 
 def filters_of(network: nn.Module, inner_only: bool) -> dict[str, Tensor]:
@@ -31,13 +31,10 @@ def filters_of(network: nn.Module, inner_only: bool) -> dict[str, Tensor]:
 @pytest.mark.parametrize("arch", ["vgg16", "resnet18"])
 def test_finetuning_at_real_size(compare: Compare, arch: str) -> None:
     width, batch, attack = (None, 64, 10) if compare.timing else (4, 4, 1)
-    images = torch.randint(0, 256, (2 * batch, 3, 32, 32), dtype=torch.uint8)
-    part = Split(images, torch.arange(2 * batch) % 10)
-    data = Dataset("random", part, part, part, num_classes=10, threat_eps=8 / 255)
     settings = TrainSettings(
         objective="trades", epochs=1, batch_size=batch, steps=attack, optimizer="sgd", lr=0.01, handover="last"
     )
-    environment = Environment(data, 0, torch.device("cpu"))
+    environment = Environment(random_data(2 * batch), 0, torch.device("cpu"))
     network = lay_out(apx.build(arch, num_classes=10, width=width))
     full = MaskedModel(network)
     example = torch.rand(1, 3, 32, 32)

@@ -18,7 +18,7 @@ from textbook import pgd_step, trades_step
 from torch import nn
 
 import apx
-from apx.datasets import Dataset, Split
+from apx.datasets import Dataset
 from apx.masked_model import MaskedModel
 from apx.memory_format import lay_out
 from apx.registry import objectives
@@ -26,6 +26,7 @@ from apx.training.settings import TrainSettings
 from apx.training.trainer import Environment, Trainer
 
 from .conftest import Compare
+from .phases import random_data
 
 EPS, ALPHA, BETA = 8 / 255, 2 / 255, 6.0
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -59,11 +60,7 @@ class Sizes:
         self.batches = 8 if timing and device == "cuda" else 1
 
     def data(self) -> Dataset:
-        generator = torch.Generator().manual_seed(0)
-        count = self.batch * self.batches
-        images = torch.randint(0, 256, (count, 3, 32, 32), generator=generator).to(torch.uint8)
-        part = Split(images, torch.arange(count) % 10)
-        return Dataset("random", part, part, part, num_classes=10, threat_eps=EPS)
+        return random_data(self.batch * self.batches)
 
     def network(self, device: str) -> nn.Module:
         torch.manual_seed(0)
