@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from torch.func import functional_call
 from .errors import ApxError
 from .masks import Masks, weight_names
 from .reparametrisation import Product, Reparametrisation
+
+if TYPE_CHECKING:
+    from .cuda_graphs import RecordedPasses
 
 Storage = Literal["reparametrised", "inplace"]
 
@@ -40,10 +43,12 @@ class MaskedModel(nn.Module):
         self.reparametrisations = nn.ModuleDict()
         self.masks = Masks({})
         self.on_masks: list[Callable[[MaskedModel], None]] = []
+        self.recorded: RecordedPasses | None = None
         self._detached = False
         self._graphs: dict[str, Tensor] = {}
         self._leaves: dict[str, Tensor] = {}
         self._versions: tuple[int, ...] = ()
+        self._hidden: tuple[list[str], list[Tensor]] | None = None  # names that have effective tensors; made of these
 
     # -- what is masked ---------------------------------------------------------------------------------------
 
@@ -110,10 +115,14 @@ class MaskedModel(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module on its effective weights."""
         effective = self._effective()
-        if not effective:
-            return self.module(*args, **kwargs)
         if self._detached:
             effective = {name: tensor.detach() for name, tensor in effective.items()}
+        if self.recorded is not None and len(args) == 1 and not kwargs:
+            logits = self.recorded(*args, effective)
+            if logits is not None:
+                return logits
+        if not effective:
+            return self.module(*args, **kwargs)
         return functional_call(self.module, effective, args, kwargs)
 
     @contextmanager
@@ -182,7 +191,15 @@ class MaskedModel(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # caches are graph tensors, which can be neither copied nor pickled; a copy recomputes its own
-        return {**self.__dict__, "_graphs": {}, "_leaves": {}, "_versions": (), "on_masks": []}
+        return {
+            **self.__dict__,
+            "_graphs": {},
+            "_leaves": {},
+            "_versions": (),
+            "_hidden": None,
+            "on_masks": [],
+            "recorded": None,
+        }
 
     # -- effective tensors ------------------------------------------------------------------------------------
 
@@ -190,18 +207,25 @@ class MaskedModel(nn.Module):
         """Compute the effective tensors anew, with a graph for `pull_back`; the trainer calls it after each step."""
         self._forget()
         self._effective()
+        if self.recorded is not None:
+            self.recorded.release()
 
     def _effective(self) -> dict[str, Tensor]:
-        names = self._reparametrised_names()
+        names, hidden = self._hidden or self._look_up()
         if not names:
             return {}
-        hidden = [self._parameter(name) for name in names] + list(self.reparametrisations.parameters())
         versions = tuple(tensor._version for tensor in hidden)
         wants_graph = torch.is_grad_enabled() and not self._detached and any(tensor.requires_grad for tensor in hidden)
         if versions != self._versions or (wants_graph and not self._graphs):
             self._compute(names)
             self._versions = versions
         return self._leaves
+
+    def _look_up(self) -> tuple[list[str], list[Tensor]]:
+        names = self._reparametrised_names()
+        own = list(self.reparametrisations.parameters()) if names else []
+        self._hidden = names, [*(self._parameter(name) for name in names), *own]
+        return self._hidden
 
     def _compute(self, names: list[str]) -> None:
         functions = dict(self._functions())
@@ -212,7 +236,11 @@ class MaskedModel(nn.Module):
                 effective = functions.get(name, plain)(self._parameter(name), self.masks.get(name))
             if effective.requires_grad:
                 self._graphs[name] = effective
-            self._leaves[name] = effective.detach().requires_grad_(True)
+            self._leaves[name] = (
+                effective.detach().requires_grad_(True)
+                if self.recorded is None
+                else self.recorded.hold(name, effective)
+            )
 
     def _reparametrised_names(self) -> list[str]:
         if self.storage == "inplace":
@@ -222,7 +250,7 @@ class MaskedModel(nn.Module):
         return masked + [name for name, _ in self._functions() if name not in self.masks]
 
     def _forget(self) -> None:
-        self._graphs, self._leaves, self._versions = {}, {}, ()
+        self._graphs, self._leaves, self._versions, self._hidden = {}, {}, (), None
 
     def _functions(self) -> Iterator[tuple[str, Reparametrisation]]:
         for key, function in self.reparametrisations.items():

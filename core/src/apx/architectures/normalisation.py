@@ -54,6 +54,11 @@ def normalisation_of(model: nn.Module) -> Normalisation | None:
     return Normalisation(mean, std)
 
 
+def is_normalisation(hook: object) -> bool:
+    """Say whether a forward pre-hook is that of `normalise_inputs`."""
+    return hook is _normalise
+
+
 def _normalise(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     # looked up by name at call time: a deep copy then uses its own buffers, and functional_call may replace them
     images, *rest = inputs

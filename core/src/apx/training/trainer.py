@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..attacks import pgd, uniform_start
+from ..cuda_graphs import recorded
 from ..masked_model import MaskedModel
 from ..randomness import derive_seed, keyed_uniform
 from .dynamics import Dynamics, Position
@@ -113,7 +114,9 @@ class Trainer:
             self._best: tuple[float, dict[str, Any]] | None = None
             self._tally = _Tally()
             epoch, step = self._restore(resume) if resume is not None else (0, 0)
-            self._loop(epoch, step)
+            own_share = math.ceil(self.settings.batch_size / self._processes.count)
+            with recorded(self.model, own_share, self.environment.device):
+                self._loop(epoch, step)
         finally:
             for parameter in others:
                 parameter.requires_grad_(True)
