@@ -4,12 +4,14 @@ Machines are noisy: absolute seconds of two moments say little. So the baseline 
 ratio is that of the two medians of one interleaved measurement.
 """
 
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 Work = Callable[[], object]
@@ -107,9 +109,13 @@ class Compare:
 
 
 @pytest.fixture
-def compare(benchmark: BenchmarkFixture) -> Compare:
-    """Return what times a function against a baseline."""
-    return Compare(benchmark)
+def compare(benchmark: BenchmarkFixture) -> Iterator[Compare]:
+    """Yield what times a function against a baseline, both on all cores, which tests do without."""
+    compared, before = Compare(benchmark), torch.get_num_threads()
+    if compared.timing:
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    yield compared
+    torch.set_num_threads(before)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from peak_memory import peak_above
 from phases import Work, of_the_method, plain
 from torch import nn
@@ -97,6 +98,7 @@ def panel(axes: Axes, lines: Mapping[str, Mapping[int, Measured]], of: Callable[
     ticks = list(next(iter(lines.values())))
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.minorticks_off()
     axes.grid()
 

@@ -1,9 +1,11 @@
 """A GPU repeats a network's passes from CUDA graphs, recorded once, in place of hundreds of kernels that Python starts.
 
-The mathematics and the kernels are the same. What changes is who waits: small networks, and bf16 on a fast GPU, are
-otherwise held back by the CPU that starts their kernels one by one.
+The mathematics is the same. What changes is who waits: small networks, and bf16 on a fast GPU, are otherwise held back
+by the CPU that starts their kernels one by one. Python inside a network's forward pass runs at the recording alone:
+where it decides something anew each time, APX_CUDA_GRAPHS=0 is needed.
 """
 
+import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -154,7 +156,9 @@ class RecordedPasses:
         places = tuple(w.detach().requires_grad_(w.requires_grad) for w in (x.detach().clone(), *weights))
         places[0].requires_grad_(x.requires_grad)
         try:
-            with _undisturbed(x.device, self._buffers), _without_cache(x.device):
+            with _undisturbed(x.device, self._buffers), _without_cache(x.device), warnings.catch_warnings():
+                for about in ("The AccumulateGrad node's stream", "Attempting to run cuBLAS"):  # to be expected here
+                    warnings.filterwarnings("ignore", about)
                 return _Recording(self._record(compute, places))
         except RuntimeError as error:
             self._refused = True
@@ -174,7 +178,9 @@ def recorded(model: "MaskedModel", batch_size: int, device: torch.device) -> Ite
     try:
         yield
     finally:
-        model.recorded = None
+        if model.recorded is not None:
+            model.recorded = None
+            gc.collect()  # a recording is part of a cycle in some versions of PyTorch, and holds a phase's activations
 
 
 @contextmanager
