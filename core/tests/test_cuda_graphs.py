@@ -35,6 +35,7 @@ class StandIn:
             output = compute(*places)  # a warm-up: moves running statistics
         torch.rand(3)
         under_way: list[Any] = []
+        gradients = [torch.empty_like(place) for place in places]
 
         class Repeated(torch.autograd.Function):
             @staticmethod
@@ -53,7 +54,8 @@ class StandIn:
             def backward(ctx: Any, gradient: Tensor) -> Any:
                 leaves, logits = under_way
                 found = iter(torch.autograd.grad(logits, [leaf for leaf in leaves if leaf.requires_grad], gradient))
-                return tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
+                pairs = zip(gradients, leaves, strict=True)
+                return tuple(place.copy_(next(found)).detach() if leaf.requires_grad else None for place, leaf in pairs)
 
         return lambda *inputs: cast(Tensor, Repeated.apply(*inputs))
 
@@ -148,6 +150,30 @@ def test_logits_and_gradients_are_those_of_the_model() -> None:
         logits.square().sum().backward(), expected.square().sum().backward()
         assert torch.equal(cast(Tensor, given.grad), cast(Tensor, other.grad))
     assert made.made == 1
+
+
+def test_gradients_add_up_over_backward_passes() -> None:
+    model, made, x = model_with_recordings()
+    plain = masked(network())
+    for one in (model.eval(), plain.eval()):
+        for images in (x, 1 - x, x / 2):
+            one(images).square().sum().backward()
+    assert made.made == 1
+    name = next(name for name, weight in model.module.named_parameters() if weight.grad is not None)
+    ours, theirs = (cast(Tensor, one.module.get_parameter(name).grad) for one in (model, plain))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_stay_what_they_are_when_the_pass_is_repeated() -> None:
+    model, made, x = model_with_recordings()
+    model.eval()
+    leaf = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(model(leaf).square().sum(), leaf)
+    before = first.clone()
+    other = (1 - x).requires_grad_()
+    torch.autograd.grad(model(other).square().sum(), other)
+    assert made.made == 1
+    assert torch.equal(first, before)
 
 
 def test_recording_leaves_statistics_and_random_numbers_alone() -> None:

@@ -50,7 +50,7 @@ class _Recording:
     differentiated: int = 0
 
     def __call__(self, x: Tensor, weights: list[Tensor]) -> Tensor:
-        logits = self.replay(x, *weights).clone()  # the next repetition writes where this one wrote
+        logits = self.replay(*_with_own_gradients([x, *weights])).clone()  # the next repetition writes there
         if logits.requires_grad:
             self.uses += 1
             self.waiting = True
@@ -168,6 +168,33 @@ class RecordedPasses:
                 stacklevel=2,
             )
             return None
+
+
+def _with_own_gradients(tensors: list[Tensor]) -> list[Tensor]:
+    """Return the tensors such that their gradients are copies, which no later repetition overwrites."""
+    if not torch.is_grad_enabled():
+        return tensors
+    learn = [number for number, tensor in enumerate(tensors) if tensor.requires_grad]
+    passed = list(tensors)
+    if learn:
+        for number, tensor in zip(learn, _OwnGradients.apply(*(tensors[number] for number in learn)), strict=True):
+            passed[number] = tensor
+    return passed
+
+
+class _OwnGradients(torch.autograd.Function):
+    """The identity, which copies the gradients that come back."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tensors
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        given = [gradient for gradient in gradients if gradient is not None]
+        copies = iter(torch._foreach_mul(given, 1.0) if given else ())  # one kernel for all of them
+        return tuple(None if gradient is None else next(copies) for gradient in gradients)
 
 
 @contextmanager
