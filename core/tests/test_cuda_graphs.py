@@ -115,15 +115,32 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 
 @pytest.mark.parametrize("objective", ["nat", "pgd", "fgsm-rs", "trades", "mart"])
-def test_training_from_recordings_ends_where_training_ends(
-    monkeypatch: pytest.MonkeyPatch, objective: str, request: pytest.FixtureRequest
-) -> None:
+def test_training_from_recordings_ends_where_training_ends(objective: str, request: pytest.FixtureRequest) -> None:
     losses, state = fit(masked(network()), objective)
     made: StandIn = request.getfixturevalue("stand_in")
     again, recorded = fit(masked(network()), objective)
     assert made.made > 0
     assert losses == again
     assert state.keys() == recorded.keys()
+    assert all(torch.equal(state[name], recorded[name]) for name in state)
+
+
+@pytest.fixture
+def casts_of_its_own() -> Iterator[None]:
+    """Let each pass cast the weights by itself, as a recorded one does: gradients are then summed in float32."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    yield
+    torch.set_autocast_cache_enabled(before)
+
+
+@pytest.mark.usefixtures("casts_of_its_own")
+def test_bf16_differs_by_the_casts_that_plain_passes_share_and_by_nothing_else(request: pytest.FixtureRequest) -> None:
+    losses, state = fit(masked(network()), "trades", precision="bf16")
+    made: StandIn = request.getfixturevalue("stand_in")
+    again, recorded = fit(masked(network()), "trades", precision="bf16")
+    assert made.made > 0
+    assert losses == again
     assert all(torch.equal(state[name], recorded[name]) for name in state)
 
 

@@ -153,8 +153,9 @@ class RecordedPasses:
                 return cast(Tensor, functional_call(self._module, dict(zip(names, tensors, strict=True)), (images,)))
 
         # leaves of their own at the same addresses: a recording then reads what the optimiser writes
-        places = tuple(w.detach().requires_grad_(w.requires_grad) for w in (x.detach().clone(), *weights))
-        places[0].requires_grad_(x.requires_grad)
+        places = (x.detach().clone(), *(weight.detach() for weight in weights))
+        for place, given in zip(places, (x, *weights), strict=True):
+            place.requires_grad_(given.requires_grad)
         try:
             with _undisturbed(x.device, self._buffers), _without_cache(x.device), warnings.catch_warnings():
                 for about in ("The AccumulateGrad node's stream", "Attempting to run cuBLAS"):  # to be expected here
