@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from apx import AfterTraining, Masks, Run
 from apx.architectures import build
+from apx.claim import claimed
 from apx.conformance import implemented_variants
 from apx.errors import UserError
 from apx.masked_model import MaskedModel
@@ -27,6 +28,7 @@ from apx.runner.interrupts import Interrupted
 from apx.runner.report import paper_command
 from apx.runner.request import Request, build_settings, choose_variant, resolve
 from apx.runner.start import resume, start
+from apx.runs import open_run, remove_run
 
 TINY = {"batch_size": 400, "steps": 1, "epochs": 2}
 HYDRA = {f"{phase}.{key}": value for phase in ("pretrain", "prune", "finetune") for key, value in TINY.items()}
@@ -127,6 +129,19 @@ def test_a_run_that_fails_leaves_no_writer_behind(tmp_path: Path, monkeypatch: p
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [
         "pretrain--train.partial.safetensors"
     ]
+
+
+def test_one_process_at_a_time_works_in_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        start(request(), out=tmp_path / "run", observers=[KillAt(4)])
+    before = sorted((tmp_path / "run").rglob("*"))
+    with claimed(tmp_path / "run"):
+        with pytest.raises(UserError, match=r"another process works in .*run: wait for it, or stop it first"):
+            resume(tmp_path / "run")
+        with pytest.raises(UserError, match="another process"):
+            remove_run(open_run(tmp_path / "run"))
+    assert sorted((tmp_path / "run").rglob("*")) == before
+    resume(tmp_path / "run")
 
 
 def test_sigterm_saves_and_says_how_it_ended(tmp_path: Path, cache: Path) -> None:

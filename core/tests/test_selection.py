@@ -26,6 +26,16 @@ def test_partial_selection_equals_a_stable_sort(scores: list[float], data: st.Da
 
 
 @settings(deadline=None)
+@given(scores_lists, st.data())
+def test_the_masks_of_a_gpu_are_the_same(scores: list[float], data: st.DataObject) -> None:
+    kept = data.draw(st.integers(0, len(scores)))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "SORTED_ON", {device})
+        assert keep_highest(torch.tensor(scores, device=device), kept).tolist() == by_sorting(scores, kept)
+
+
+@settings(deadline=None)
 @given(st.lists(scores_lists, min_size=1, max_size=4), st.integers(0, 2), st.data())
 def test_global_selection_is_exact_and_protects_layers(
     layers: list[list[float]], at_least: int, data: st.DataObject
@@ -48,7 +58,9 @@ def test_counts_are_safe_against_float_noise() -> None:
     assert [5120 - pruned_count(s, 5120) for s in (0.90, 0.95, 0.99)] == [512, 256, 52]
 
 
-def test_nan_scores_and_impossible_counts_are_refused() -> None:
+@pytest.mark.parametrize("sorted_on", [{"cuda"}, {"cpu"}])
+def test_nan_scores_and_impossible_counts_are_refused(sorted_on: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "SORTED_ON", sorted_on)
     with pytest.raises(ValueError, match="NaN"):
         keep_highest(torch.tensor([1.0, float("nan")]), 1)
     with pytest.raises(ValueError, match="cannot keep 3 of 2"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .claim import claimed
 from .errors import UserError
 
 RECORD = "run.json"
@@ -116,11 +117,14 @@ def remove_run(run: RunFolder) -> None:
     """Delete a run directory with everything in it.
 
     Raises:
-        UserError: the path is a symbolic link (what it points to is left alone), or it cannot be deleted.
+        UserError: the path is a symbolic link (what it points to is left alone), a process works there, or it cannot
+            be deleted.
     """
     if run.path.is_symlink():
         raise UserError(f"{run.path} is a symbolic link; remove the run directory that it points to")
     try:
+        with claimed(run.path):
+            pass  # nobody works there
         shutil.rmtree(run.path)
     except OSError as error:
         raise UserError(f"{run.path} cannot be removed: {error.strerror or error}") from error

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..architectures import build
+from ..claim import claimed
 from ..coupling import check_couplable
 from ..errors import UserError
 from ..masked_model import MaskedModel
@@ -66,7 +67,7 @@ def resume(path: Path, *, progress: Progress | None = None, observers: list[Obse
     """Continue a run that was killed or interrupted; a finished one returns its report.
 
     Raises:
-        UserError: `path` is not a run directory.
+        UserError: `path` is not a run directory, or another process works in it.
         Interrupted: see `start`.
     """
     directory = RunDirectory.open(path)
@@ -187,9 +188,10 @@ def _carry_out(
     run.observers.extend(observers)
     if dense is not None:
         run.dense, run.dense_origin = dense, f"from {resolved.request.from_checkpoint}"
-    _, report = carry_out(resolved, network, run)
-    if run.writes:
-        directory.finish_run(report)
+    with claimed(directory.path) if run.writes else contextlib.nullcontext():
+        _, report = carry_out(resolved, network, run)
+        if run.writes:
+            directory.finish_run(report)
     return report
 
 
