@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from apx import Batch, MaskedModel, Masks
-from apx.runner.context import Observer
+from apx import Batch, MaskedModel, Masks, Observer
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

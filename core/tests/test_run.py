@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from apx import AfterTraining, Masks, Run
+from apx import AfterTraining, Masks, Observer, Run
 from apx.architectures import build
 from apx.claim import claimed
 from apx.conformance import implemented_variants
@@ -23,7 +23,6 @@ from apx.masked_model import MaskedModel
 from apx.paths import settle
 from apx.registry import entry
 from apx.runner.cache import load_dense, store_dense
-from apx.runner.context import Observer
 from apx.runner.interrupts import Interrupted
 from apx.runner.report import paper_command
 from apx.runner.request import Request, build_settings, choose_variant, resolve

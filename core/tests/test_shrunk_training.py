@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import apx
+from apx import Observer
 from apx.coupling import couple_filters
 from apx.datasets import Dataset, Split
 from apx.masked_model import MaskedModel
@@ -19,7 +20,6 @@ from apx.memory_format import lay_out
 from apx.registry import objectives
 from apx.reparametrisation import LearnedScores
 from apx.runner import context
-from apx.runner.context import Observer
 from apx.runner.request import Request
 from apx.runner.start import resume, start
 from apx.shrunk_training import smaller

@@ -19,12 +19,11 @@ import torch
 from peak_memory import peak, reset_peak, resident
 from torch import Tensor, nn
 
-from apx import MaskedModel, Run, TrainSettings, build, entries, load_method
+from apx import MaskedModel, Observer, Run, TrainSettings, build, entries, load_method
 from apx.conformance import implemented_variants
 from apx.datasets import Dataset, Split
 from apx.method import Variant
 from apx.registry import objectives
-from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
 from apx.training.trainer import Environment
 

@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 import apx
-from apx import MaskedModel, Run, TrainSettings
+from apx import MaskedModel, Observer, Run, TrainSettings
 from apx.conformance import implemented_variants
 from apx.datasets import Dataset, Split
 from apx.memory_format import lay_out
 from apx.registry import objectives
-from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
 from apx.training.trainer import Environment
 

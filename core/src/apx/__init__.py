@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from apx.masks import Masks, reported_sparsity
     from apx.method import AfterTraining, BeforeTraining, DuringTraining, Method, MethodSettings, Variant
     from apx.registry import entries, entry, failures, list_methods, load_method
-    from apx.runner.context import Observer, Run
+    from apx.runner.context import Run
+    from apx.runner.observer import Observer
     from apx.shrinking import shrink
     from apx.training.dynamics import Dynamics, Position
     from apx.training.objectives import Batch, Objective
@@ -42,7 +43,7 @@ _HOMES = {
     "MethodSettings": "apx.method",
     "ModelKey": "apx.zoo",
     "Objective": "apx.training.objectives",
-    "Observer": "apx.runner.context",
+    "Observer": "apx.runner.observer",
     "Position": "apx.training.dynamics",
     "Run": "apx.runner.context",
     "Split": "apx.datasets",

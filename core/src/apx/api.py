@@ -12,8 +12,8 @@ from .datasets import Dataset, from_loaders
 from .errors import UserError
 from .memory_format import lay_out, set_memory_format
 from .registry import entry
-from .runner.context import Observer
 from .runner.directory import RunDirectory
+from .runner.observer import Observer
 from .runner.progress import Progress, Quiet
 from .runner.record import run_record
 from .runner.request import Request, resolve

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from apx.datasets import Dataset
     from apx.method import Method
-    from apx.runner.context import Observer
+    from apx.runner.observer import Observer
     from apx.specifics import Criterion
     from apx.training.objectives import Objective
 

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apx import MaskedModel, Masks, Method, Position, build, reported_sparsity
+from apx import MaskedModel, Masks, Method, Observer, Position, build, reported_sparsity
 from apx.attacks import pgd, uniform_start
 from apx.datasets import ordered_batches
 from apx.masks import weight_names
 from apx.randomness import keyed_uniform
-from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
 from apx.specifics import IGQ, Weights
 from apx.training.objectives import Batch

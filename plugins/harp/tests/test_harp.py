@@ -8,10 +8,9 @@ import torch
 from testing_support import Snapshots
 from torch import Tensor, nn
 
-from apx import MaskedModel, UserError, build, shrink
+from apx import MaskedModel, Observer, UserError, build, shrink
 from apx.masks import weight_names
 from apx.reparametrisation import scaled_score_init
-from apx.runner.context import Observer
 from apx_harp.budget import Flops, Pressure, Weights, met, rates
 from apx_harp.flops import Layer, layers_of, uniform_target
 from apx_harp.initial import initial_rates, lamp

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from apx import MaskedModel, Position, build
+from apx import MaskedModel, Observer, Position, build
 from apx.masks import Masks, count_zeros, weight_names
-from apx.runner.context import Observer
 from apx.runner.report import deviations
 from apx.runner.request import Request, build_settings, resolve
 from apx.training.optimisation import learning_rate

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apx import Dynamics, MaskedModel, Masks, Position, build
+from apx import Dynamics, MaskedModel, Masks, Observer, Position, build
 from apx.attacks import frozen
 from apx.masks import prunable_layers, weight_names
-from apx.runner.context import Observer
 from apx.runner.interrupts import Interrupted
 from apx.runner.progress import Quiet
 from apx.selection import pruned_count

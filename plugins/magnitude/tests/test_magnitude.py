@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from apx import MaskedModel
+from apx import MaskedModel, Observer
 from apx.masks import Masks, count_zeros, weight_names
-from apx.runner.context import Observer
 from apx_magnitude.method import MagnitudePruningSettings
 
 Maker = Callable[..., Any]

@@ -10,11 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apx import Batch, Dynamics, MaskedModel, Masks, Position, TrainSettings, UserError, build, reported_sparsity
+from apx import (
+    Batch,
+    Dynamics,
+    MaskedModel,
+    Masks,
+    Observer,
+    Position,
+    TrainSettings,
+    UserError,
+    build,
+    reported_sparsity,
+)
 from apx.admm import ADMM, project
 from apx.datasets import Split
 from apx.masks import weight_names
-from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
 from apx.specifics import structure_of
 from apx.specifics.rates import Uniform

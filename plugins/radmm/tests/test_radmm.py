@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from apx import Batch, MaskedModel, UserError, build, shrink
+from apx import Batch, MaskedModel, Observer, UserError, build, shrink
 from apx.admm import ADMM, energy, project
 from apx.attacks import fgsm, pgd, uniform_start
 from apx.masks import Masks, weight_names
-from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
 from apx.specifics import Uniform, structure_of
 from apx.training.dynamics import Position

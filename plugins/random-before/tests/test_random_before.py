@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from apx import MaskedModel
+from apx import MaskedModel, Observer
 from apx.masks import count_zeros
-from apx.runner.context import Observer
 
 Maker = Callable[..., Any]
 FAST = {"train.epochs": 1, "train.steps": 1, "train.batch_size": 8}

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from apx import MaskedModel, build
+from apx import MaskedModel, Observer, build
 from apx.masks import count_zeros, weight_names
-from apx.runner.context import Observer
 from apx.runner.progress import Quiet
 from apx.runner.request import Request, build_settings
 from apx.specifics import Magnitude, masks_by

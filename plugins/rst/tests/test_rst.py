@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apx import MaskedModel, build
+from apx import MaskedModel, Observer, build
 from apx.attacks import pgd
 from apx.masks import weight_names
 from apx.reparametrisation import LearnedScores
-from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
 from apx.training.optimisation import learning_rate
 from apx_rst.method import RST, RSTSettings

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apx import MaskedModel, UserError, build
+from apx import MaskedModel, Observer, UserError, build
 from apx.coupling import couple_filters
 from apx.masks import Masks, count_zeros, weight_names
-from apx.runner.context import Observer
 from apx.runner.request import Request, build_settings
 from apx.specifics import Magnitude, masks_by
 from apx.training.optimisation import learning_rate

@@ -44,7 +44,9 @@ _RATES = {
 @click.option("--targets", type=click.Choice(_TARGETS), default="all", show_default=True, help="Layers that change.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Number of draws of R's noise.")
 @batch_size_option
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random starts, and R's first.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random starts, and R's first."
+)
 @device_option
 @made_options
 @json_option

@@ -165,6 +165,6 @@ def _speaks(device: str) -> bool:
 def _observers(names: tuple[str, ...]) -> list[Observer]:
     if not names:
         return []
-    from apx.runner.context import observers_named
+    from apx.runner.observer import observers_named
 
     return observers_named(names)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..masked_model import MaskedModel
 from ..masks import Masks, weight_names
-from ..runner.context import Observer
+from ..runner.observer import Observer
 
 Moment = Literal["created", "start", "step", "masks", "end"]
 Scores = Callable[[MaskedModel], Mapping[str, Tensor] | None]

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from ..masked_model import MaskedModel
 from ..masks import Masks
 from ..randomness import derive_seed
-from ..runner.context import Observer, Run
+from ..runner.context import Run
 from ..runner.directory import RunDirectory
 from ..runner.interrupts import Interrupted, Interrupts
+from ..runner.observer import Observer
 from ..training.trainer import Environment
 from .data import Guard, tiny_dataset
 from .recorder import Observation, Recorder

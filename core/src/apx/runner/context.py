@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ApxError, UserError
-from ..lookup import choose
+from ..errors import ApxError
 from ..masked_model import MaskedModel
 from ..masks import Masks, weight_names
 from ..method import Variant
@@ -28,59 +27,11 @@ from ..training.trainer import Environment, Hooks, Trainer
 from .cache import dense_key, load_dense, store_dense
 from .directory import RunDirectory
 from .interrupts import Interrupts
+from .observer import Observer
 from .progress import Progress, Quiet
 
 PAYS_FROM = 50  # steps of a phase from which the time saved at a network's real size is more than tracing it takes
 SAVE_EVERY = 45.0  # seconds between checkpoints inside an epoch: with a slow step and the write, a kill loses no minute
-
-
-class Observer:
-    """Hears what happens in a run; plugins offer observers by the hook `apx_observers`. Each method does nothing here.
-
-    An observer looks and changes nothing. In a resumed run it is a new one: phases that had ended are not told again,
-    and steps or an epoch after the last checkpoint are told a second time, with the same values. With several
-    processes each has its own; the one whose `run.writes` is true writes files.
-    """
-
-    def run_start(self, run: "Run") -> None:
-        """Called once, before the first phase, also when a run is resumed.
-
-        `run.directory` is where the run writes (None: nowhere); `run.directory.metrics()` are the epochs told of in
-        earlier lives.
-        """
-
-    def phase_start(self, phase: str, model: MaskedModel) -> None:
-        """Called when a phase begins: `pretrain`, `prune`, `train`, ...; a nested one has the path `prune/scores`."""
-
-    def step(self, phase: str, epoch: int, step: int, model: MaskedModel) -> None:
-        """Called after each optimiser step; `epoch`, and `step` within it, count from 0."""
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """Called after each epoch, and after its line is in `metrics.jsonl`, before its checkpoint.
-
-        `record` holds `phase` (path), `epoch` (from 0), `loss` (mean over the images), `lr` (first group, last step),
-        `seconds`, and where the phase hands over its best state `val_robust`, the accuracy under attack in [0, 1].
-        """
-
-    def phase_end(self, phase: str, model: MaskedModel) -> None:
-        """Called when a phase has ended, before its state is saved."""
-
-
-def observers_named(names: Iterable[str]) -> list[Observer]:
-    """Make the run observers that plugins offer under `names`, each once.
-
-    Raises:
-        UserError: no plugin offers a name (the sentence has the nearest and all there are), or it makes no `Observer`.
-    """
-    from ..registry import observers
-
-    made, offered = [], observers()
-    for name in dict.fromkeys(names):
-        observer = choose(offered, name, "run observer")()
-        if not isinstance(observer, Observer):
-            raise UserError(f"the run observer '{name}' that a plugin offers is {observer!r}, not an apx.Observer")
-        made.append(observer)
-    return made
 
 
 @dataclass

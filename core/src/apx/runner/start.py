@@ -23,9 +23,10 @@ from ..memory_format import lay_out
 from ..randomness import derive_seed
 from ..training.processes import processes
 from ..training.trainer import Environment
-from .context import Observer, Run
+from .context import Run
 from .directory import RunDirectory
 from .interrupts import Interrupts
+from .observer import Observer
 from .progress import Progress, Quiet
 from .record import run_record
 from .report import build_report, evaluate_run

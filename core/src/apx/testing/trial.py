@@ -10,7 +10,8 @@ from torch import nn
 from ..masked_model import MaskedModel
 from ..method import Method
 from ..registry import entry, load_method, objectives
-from ..runner.context import Observer, Run
+from ..runner.context import Run
+from ..runner.observer import Observer
 from ..runner.report import unit_sparsity
 from ..runner.request import Request, build_settings, choose_variant
 from ..training.trainer import Environment
