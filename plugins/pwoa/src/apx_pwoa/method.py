@@ -72,6 +72,7 @@ class PwoA(AfterTraining):
             "rho": 0.1,
             "mix": 0.3,  # clean images alone are too few to carry the teacher's robustness over to a VGG16
         },
+        "quick:S": {"mix": 0.6},  # what is left of whole filters or columns needs more of it
     }
     settings: PwoASettings
 
