@@ -48,8 +48,8 @@ class Row:
         return "-".join([self.method, *map(str, self.variant.values()), *changes])
 
 
-def structured(method: str, granularity: str) -> Row:
-    return Row(method, {"structure": "S", "granularity": granularity, "sparsity": 0.5})
+def structured(method: str, granularity: str, **changes: Any) -> Row:
+    return Row(method, {"structure": "S", "granularity": granularity, "sparsity": 0.5}, changes)
 
 
 US = [
@@ -65,7 +65,7 @@ US = [
 S = [
     structured("harp", "channels"),
     structured("hydra", "filters"),
-    structured("pwoa", "filters"),
+    structured("pwoa", "filters", mix=0.3),  # as for weights; the quick preset attacks more
     structured("radmm", "filters"),
     structured("twinrep", "filters"),
     structured("magnitude", "filters"),

@@ -13,6 +13,8 @@ _LOCK = ".lock"
 def claimed(folder: Path) -> Iterator[None]:
     """Keep other processes out of `folder` inside; a kill ends the claim too.
 
+    On a file system without locks the file itself is the claim, and one that a kill has left has to be deleted.
+
     Raises:
         UserError: another process works there.
     """
