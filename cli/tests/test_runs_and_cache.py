@@ -76,6 +76,13 @@ def test_show_prints_the_table_or_how_to_continue(apx: Apx) -> None:
     assert json.loads(apx("runs", "show", "runs/killed", "--json").stdout)["report"] is None
 
 
+def test_show_warns_of_what_has_no_weight_left(apx: Apx) -> None:
+    make_run(Path("runs/ended"), **report())
+    make_run(Path("runs/collapsed"), **report(collapsed=["layer conv1 has no weight left"]))
+    assert apx("runs", "show", "runs/ended").stderr == ""
+    assert apx("runs", "show", "runs/collapsed").stderr == "Warning: layer conv1 has no weight left\n"
+
+
 @pytest.mark.parametrize("results", [{}, {"pruned": report()["results"]["pruned"]}])
 def test_show_prints_reports_without_evaluation_or_without_a_dense_network(apx: Apx, results: dict[str, Any]) -> None:
     make_run(Path("runs/ended"), **report(results=results))

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from apx import AfterTraining, Masks, Observer, Run
 from apx.architectures import build
 from apx.claim import claimed
+from apx.collapse import collapsed
 from apx.conformance import implemented_variants
 from apx.errors import UserError
 from apx.masked_model import MaskedModel
@@ -103,6 +104,16 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert [(e["phase"], e["epoch"]) for e in epochs] == [
         (phase, epoch) for phase in ("pretrain/train", "prune/scores", "finetune") for epoch in (0, 1)
     ]
+
+
+def test_a_report_names_what_pruning_left_without_weights(tmp_path: Path) -> None:
+    brief = {"pretrain.epochs": 1, "pretrain.batch_size": 400, "finetune.epochs": 0}
+    thin = request("magnitude", budget="global", sparsity=0.99, set=brief)
+    report = start(thin, out=tmp_path / "run")
+    pruned = build("cnn-small", num_classes=10, image_size=16, width=2)
+    pruned.load_state_dict(load_file(tmp_path / "run" / "model.safetensors"))
+    assert report["collapsed"] == collapsed(pruned) != []
+    assert start(request("magnitude", sparsity=0.2, set=brief), out=tmp_path / "dense")["collapsed"] == []
 
 
 @pytest.mark.parametrize(("method", "steps"), [("hydra", 18), ("twinrep", 12)])

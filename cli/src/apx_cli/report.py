@@ -23,6 +23,8 @@ def print_report(report: Mapping[str, Any]) -> None:
     for sentence in report["deviations"]:
         click.echo(f"differs from the paper: {sentence}")
     click.echo(f"the paper's setting: {report['paper_command']}")
+    for sentence in report.get("collapsed", []):
+        warn(sentence)
 
 
 def print_results(document: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from apx_taxonomy import validate
 
+from ..collapse import collapsed
 from ..cost import output_positions
 from ..errors import ApxError
 from ..evaluation import Target, evaluate
@@ -143,6 +144,7 @@ def build_report(
         "results": dict(results),
         "seconds": {"total": seconds, "phases": dict(run.seconds)},
         "deviations": deviations(resolved),
+        "collapsed": collapsed(plain),
         "paper_command": paper_command(resolved),
     }
     if resolved.variant.structure == "S":
