@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from apx.architectures import Normalisation, normalise_inputs
 from apx.errors import UserError
-from apx.export import export_state, load_checkpoint, load_into, read_metadata
+from apx.export import export_state, load_checkpoint, load_into, misfit, read_metadata
+from apx.state_file import save_state
 
 X = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -156,6 +157,26 @@ def test_a_file_that_is_no_checkpoint(tmp_path, content):
         load_checkpoint(tmp_path / "a")
 
 
+def test_a_phases_end_is_no_network(tmp_path):
+    save_state(tmp_path / "pretrain.safetensors", {"model": {"weight": torch.ones(2, 2), "bias": torch.ones(2)}})
+    with pytest.raises(UserError, match=r"no network: give the run directory, or its model\.safetensors"):
+        load_into(nn.Linear(2, 2), tmp_path / "pretrain.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"bias": (2,)}, "it lacks weight"),
+        ({"weight": (2, 2), "bias": (2,), "scale": (1,)}, "the network has no scale"),
+        ({"weight": (3, 2), "bias": (2,)}, "weight has shape [3, 2], the network's [2, 2]"),
+        ({"weight": (3, 2)}, "it lacks bias (the first of 2 tensors that differ)"),
+        ({"weight": (2, 2), "bias": (2,)}, None),
+    ],
+)
+def test_misfit_names_the_first_tensor(given, fault):
+    assert misfit(nn.Linear(2, 2), {name: torch.ones(shape) for name, shape in given.items()}) == fault
+
+
 def test_other_mistakes(net, tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
         load_checkpoint(tmp_path / "missing.pt")
@@ -163,7 +184,9 @@ def test_other_mistakes(net, tmp_path):
     with pytest.raises(UserError, match="no state dict"):
         load_checkpoint(tmp_path / "a.pt")
     export_state(tmp_path / "b.pt", net, "torch")
-    with pytest.raises(UserError, match="does not fit Linear"):
+    with pytest.raises(
+        UserError, match=r"does not fit Linear: it lacks weight \(the first of \d+ tensors that differ\)"
+    ):
         load_into(nn.Linear(2, 2), tmp_path / "b.pt")
     with pytest.raises(UserError, match="choose one of safetensors, torch, onnx"):
         export_state(tmp_path / "c", net, "tf")

@@ -19,7 +19,7 @@ from .errors import UserError
 from .paths import atomic_write
 from .shrinking import ShrinkReport, resize
 from .shrinking import shrink as shrunk
-from .state_file import save_tensors
+from .state_file import STATE, save_tensors
 
 Format = Literal["safetensors", "torch", "onnx"]
 FORMATS = ("safetensors", "torch", "onnx")
@@ -109,8 +109,23 @@ def load_into(module: nn.Module, path: Path | str) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"the checkpoint {path} does not fit {type(module).__name__}: {first}") from error
+        fault = misfit(module, state) or str(error)
+        raise UserError(f"the checkpoint {path} does not fit {type(module).__name__}: {fault}") from error
+
+
+def misfit(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """Name the first tensor that a state dict lacks, has beyond the module's or in another shape; None if all fit."""
+    own = module.state_dict()
+    faults = [f"it lacks {name}" for name in own if name not in state]
+    faults += [f"the network has no {name}" for name in state if name not in own]
+    faults += [
+        f"{name} has shape {list(state[name].shape)}, the network's {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if not faults:
+        return None
+    return faults[0] if len(faults) == 1 else f"{faults[0]} (the first of {len(faults)} tensors that differ)"
 
 
 def load_checkpoint(path: Path | str) -> dict[str, Tensor]:
@@ -121,9 +136,15 @@ def load_checkpoint(path: Path | str) -> dict[str, Tensor]:
     the `module.` prefix of data-parallel training is dropped.
 
     Raises:
-        UserError: there is no such file, it is neither format, it would run code, or it holds no weights.
+        UserError: there is no such file, it is neither format, it would run code, or it holds no weights of a network.
     """
-    return _state_dict(read_checkpoint(path), Path(path))
+    state = _state_dict(read_checkpoint(path), Path(path))
+    if STATE in read_metadata(path):
+        raise UserError(
+            f"{path} is a phase's end, from which a run is resumed, and no network: "
+            "give the run directory, or its model.safetensors"
+        )
+    return state
 
 
 def read_checkpoint(path: Path | str) -> object:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .paths import atomic_write
 
+STATE = "apx_state"  # the metadata's key
+
 
 def save_state(path: Path, state: Any) -> None:
     """Write `state` (dicts, lists, tuples, numbers, strings, booleans, None, tensors) to `path` atomically.
@@ -33,7 +35,7 @@ def encode_state(state: Any) -> bytes:
 
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_encode(state, tensors))
-    return save(tensors, metadata={"apx_state": skeleton})
+    return save(tensors, metadata={STATE: skeleton})
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -49,7 +51,7 @@ def load_state(path: Path, device: torch.device | str = "cpu") -> Any:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt", device=str(device)) as file:
-        skeleton = json.loads(file.metadata()["apx_state"])
+        skeleton = json.loads(file.metadata()[STATE])
         return _decode(skeleton, file)
 
 

@@ -165,14 +165,13 @@ def given_dense(request: Request, network: nn.Module) -> dict[str, Tensor] | Non
     """
     if request.from_checkpoint is None:
         return None
-    from ..export import load_checkpoint
+    from ..export import load_checkpoint, misfit
 
-    own, given = network.state_dict(), load_checkpoint(Path(request.from_checkpoint))
-    wrong = sorted(set(own) ^ set(given)) or [n for n in own if own[n].shape != given[n].shape]
-    if wrong:
+    given = load_checkpoint(Path(request.from_checkpoint))
+    if fault := misfit(network, given):
         raise UserError(
-            f"the checkpoint {request.from_checkpoint} does not fit {request.arch}: tensor {wrong[0]} differs "
-            f"({len(wrong)} in all); choose the --arch, --width and --dataset it was trained with"
+            f"the checkpoint {request.from_checkpoint} does not fit {request.arch}: {fault}; "
+            "choose the --arch, --width and --dataset it was trained with"
         )
     return given
 
