@@ -271,12 +271,14 @@ def dense_checkpoint(path: Path, width: int = 2) -> Path:
     return path
 
 
-def test_a_preset_may_differ_by_structure_then_by_dataset_and_arch() -> None:
+def test_a_preset_may_differ_by_structure_then_by_dataset_each_with_or_without_arch() -> None:
     class Picky(AfterTraining):
         slug = "picky"
         presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
             "quick": {"sparsity": 0.1},
+            "quick:vgg16": {"sparsity": 0.15},
             "quick:S": {"sparsity": 0.2},
+            "quick:S:vgg16": {"sparsity": 0.25},
             "quick:svhn": {"sparsity": 0.3},
             "quick:svhn:vgg16": {"sparsity": 0.4},
         }
@@ -288,6 +290,7 @@ def test_a_preset_may_differ_by_structure_then_by_dataset_and_arch() -> None:
         return build_settings(Picky, Request("picky", **choice)).sparsity
 
     assert [sparsity(), sparsity(structure="US"), sparsity(structure="S")] == [0.1, 0.1, 0.2]
+    assert [sparsity(arch="vgg16"), sparsity(structure="S", arch="vgg16")] == [0.15, 0.25]
     assert [sparsity(structure="S", dataset="svhn"), sparsity(dataset="svhn", arch="vgg16")] == [0.3, 0.4]
     filters = next(v for v in implemented_variants("magnitude") if v.granularity == "filters")
     assert build_settings(Picky, Request("picky"), filters).sparsity == 0.2

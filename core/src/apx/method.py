@@ -55,8 +55,8 @@ class Method(ABC):
     """An adversarial pruning method: settings, presets and the pipeline of its stage.
 
     Subclass one of `AfterTraining`, `BeforeTraining`, `DuringTraining`. `presets` maps a preset's name, optionally
-    followed by `:structure`, `:dataset` or `:dataset:arch`, to overrides of the settings' defaults; `paper` is the
-    defaults unless one of these differs.
+    followed by `:arch`, `:structure`, `:structure:arch`, `:dataset` or `:dataset:arch`, to overrides of the settings'
+    defaults, in this order; `paper` is the defaults unless one of these differs.
     """
 
     slug: ClassVar[str]

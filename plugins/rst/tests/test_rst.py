@@ -281,6 +281,16 @@ def test_transfer_is_a_matrix_of_attacked_and_answering_tickets(trial: Maker) ->
 # -- kernels ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("arch", "longer"), [("resnet18", False), ("vgg16", True)])
+def test_the_quick_search_of_vgg16s_kernels_is_longer(arch: str, longer: bool) -> None:
+    weights, kernels = (build_settings(RST, Request("rst", structure=s, arch=arch)) for s in ("US", "S"))
+    assert isinstance(weights, RSTSettings)
+    assert isinstance(kernels, RSTSettings)
+    assert (kernels.search.epochs, kernels.search.steps) == ((36, 2) if longer else (18, 1))
+    assert (weights.search.epochs, weights.search.steps) == (18, 1)
+    assert kernels.search.lr == weights.search.lr
+
+
 def test_kernels_go_whole(trial: Maker) -> None:
     _, _, plain = searched(trial, granularity="kernels", sparsity=0.5)
     for name, count in (("0", 3), ("3", 24), ("8", 48)):

@@ -176,8 +176,9 @@ def build_settings(method: type[Method], request: Request, variant: Variant | No
     values: dict[str, Any] = {}
     dataset = request.dataset.split(":")[0]
     structure = request.structure if variant is None else variant.structure
-    for suffix in ("", f":{structure}", f":{dataset}", f":{dataset}:{request.arch}"):
-        _merge(values, presets.get(request.preset + suffix, {}))
+    for part in ("", f":{structure}", f":{dataset}"):
+        for suffix in (part, f"{part}:{request.arch}"):
+            _merge(values, presets.get(request.preset + suffix, {}))
     for path, value in request.set.items():
         _assign(values, path, value, method.Settings)
     if request.sparsity is not None:
