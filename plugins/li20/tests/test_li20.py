@@ -203,6 +203,17 @@ def test_paper_settings() -> None:
     )
 
 
+@pytest.mark.parametrize(("arch", "dataset"), [("resnet18", "cifar10"), ("vgg16", "cifar10"), ("resnet18", "svhn")])
+def test_the_dense_network_beside_a_ticket_is_trained_as_the_ticket_in_the_paper_and_as_others_in_quick(
+    arch: str, dataset: str
+) -> None:
+    settings = paper(arch, dataset)
+    assert settings.pretrain == settings.train
+    own, other = (resolve(Request(slug, arch=arch, device="cpu")).method.dense_settings() for slug in ("li20", "hydra"))
+    assert own.options == {"start": "uniform"}  # what is written out here is the objective's default
+    assert own.model_copy(update={"options": {}}) == other
+
+
 @pytest.mark.parametrize(("arch", "named"), [("resnet18", False), ("vgg16", True)])
 def test_a_report_compares_with_the_papers_setting_for_its_network(arch: str, named: bool) -> None:
     said = deviations(resolve(Request("li20", arch=arch, device="cpu")))  # quick starts as the paper's ResNet18

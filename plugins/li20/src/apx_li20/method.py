@@ -28,9 +28,14 @@ _SGD: Mapping[str, Any] = {
     "milestones": (0.5, 0.75),
 }
 _ATTACK: Mapping[str, Any] = {"eps": 8 / 255, "attack_bn": "eval", "options": {"start": "none"}}
+_TRAIN = TrainSettings(
+    objective="pgd", alpha=2 / 255, steps=10, lr=0.1, warmup_epochs=9, warmup_lr=0.01, **_SGD, **_ATTACK
+)
+_WARMED: Mapping[str, Any] = {"batch_size": 128, "warmup_epochs": 10, "warmup_lr": 0.05}
 _RESNET: Mapping[str, Any] = {  # between the repository's natural ResNet script and its adversarial WideResNet one
     "search": {"batch_size": 128, "lr": 0.05},
-    "train": {"batch_size": 128, "warmup_epochs": 10, "warmup_lr": 0.05},
+    "train": _WARMED,
+    "pretrain": _WARMED,
 }
 
 
@@ -42,11 +47,9 @@ class Li20Settings(MethodSettings):
         description="the dense training whose weights give the mask: FGSM from the clean image, a small rate",
     )
     train: TrainSettings = Field(
-        TrainSettings(
-            objective="pgd", alpha=2 / 255, steps=10, lr=0.1, warmup_epochs=9, warmup_lr=0.01, **_SGD, **_ATTACK
-        ),
-        description="training of the rewound ticket: PGD, a large rate that is warmed up",
+        _TRAIN, description="training of the rewound ticket: PGD, a large rate that is warmed up"
     )
+    pretrain: TrainSettings = Field(_TRAIN, description="the dense network beside which the ticket is shown")
     restart: Literal["rewind", "reinit"] = Field(
         "rewind", description="where the ticket starts from: the initial weights, or new ones (the paper's control)"
     )
@@ -76,6 +79,7 @@ class Li20(BeforeTraining):
             "search": {**quick.FINETUNE, "objective": "fgsm-rs", "epochs": 1, "lr": 3e-3},
             # one step from the image itself overfits
             "train": {**quick.PRETRAIN, "epochs": 12, "lr": 1e-2, "options": {"start": "uniform"}},
+            "pretrain": {**quick.PRETRAIN, "options": {"start": "uniform"}},
             "rounds": 2,
             "bn_weight": 1.0,
             # uniform weights lose to the convolutions' normal ones in one ranking: classes would keep no weight
