@@ -1,22 +1,16 @@
-"""A step of adversarial training by apx, against HYDRA's own `trades_loss` and against the textbook's loops.
+"""A step of adversarial training by apx, against official code and against the textbook's loops.
 
-`APX_OFFICIAL` names a folder that holds the official repositories (`hydra/utils/adv.py`); without it that comparison is
-skipped. What is timed on apx's side is the trainer, data and augmentation included; the baselines are handed their
-images.
+What is timed on apx's side is the trainer, data and augmentation included; the baselines are handed their images.
 """
 
-import importlib.util
-import os
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from textbook import pgd_step, trades_step
 from torch import nn
+from torch.nn import functional
 
 import apx
 from apx.datasets import Dataset
@@ -27,28 +21,11 @@ from apx.training.settings import TrainSettings
 from apx.training.trainer import Environment, Hooks, Trainer
 
 from .conftest import Compare
+from .official import official_module, on_its_device
 from .phases import random_data
 
 EPS, ALPHA, BETA = 8 / 255, 2 / 255, 6.0
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-
-
-@pytest.fixture(scope="module")
-def official() -> ModuleType:
-    """HYDRA's module of adversarial losses."""
-    if "APX_OFFICIAL" not in os.environ:
-        pytest.skip("APX_OFFICIAL names no folder of official repositories")
-    root = Path(os.environ["APX_OFFICIAL"]) / "hydra"
-    spec = importlib.util.spec_from_file_location("hydra_adv", root / "utils" / "adv.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(root))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(root))
-    return module
 
 
 class Sizes:
@@ -112,8 +89,8 @@ def by_a_loop(
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("device", DEVICES)
-def test_trades_against_hydras_own(compare: Compare, official: ModuleType, device: str, precision: str) -> None:
-    sizes = Sizes(compare.timing, device)
+def test_trades_against_hydras_own(compare: Compare, device: str, precision: str) -> None:
+    official, sizes = official_module("hydra", "utils/adv.py", device), Sizes(compare.timing, device)
 
     def step(network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> None:
         loss = official.trades_loss(
@@ -130,6 +107,33 @@ def test_trades_against_hydras_own(compare: Compare, official: ModuleType, devic
         by_apx(sizes, "trades", device, precision),
         by_a_loop(sizes, device, step),
         named="HYDRA's trades_loss, fp32",
+        rounds=3,
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_pgd_against_rice_and_others_own(compare: Compare, device: str, precision: str) -> None:
+    """Adversarial training of "Overfitting in adversarially robust deep learning" (ICML 2020), whose repository's
+    attack many others copied: each of its steps differentiates with respect to the weights as well.
+    """
+    official, sizes = official_module("robust_overfitting", "train_cifar.py", device), Sizes(compare.timing, device)
+
+    def step(network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> None:
+        network.train()
+        with on_its_device(device):
+            delta = official.attack_pgd(network, x, y, EPS, ALPHA, sizes.steps, restarts=1, norm="l_inf").detach()
+        loss = functional.cross_entropy(network(official.normalize(torch.clamp(x + delta, 0.0, 1.0))), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    what = f"PGD-10, resnet18, {sizes.batch} images, {device}, {precision}"
+    compare.reported(
+        what,
+        by_apx(sizes, "pgd", device, precision),
+        by_a_loop(sizes, device, step),
+        named="Rice et al.'s attack_pgd, fp32",
         rounds=3,
     )
 
