@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..heap import kept_heap
 from ..lookup import choose
 from . import benchmark2024
 from .attack import Attack, Rehearsal, Setting
@@ -95,7 +96,7 @@ def evaluate(
     started, was_training = time.perf_counter(), module.training
     samples, journal, where = draw(split, n), journal or Journal(None), _device(device, module)
     rehearsal = Rehearsal(tuning_samples(tuning, samples, split), where)
-    with ready_for_attack(module, where) as network:
+    with kept_heap(), ready_for_attack(module, where) as network:
         logits, fitting = _clean_pass(network, samples, batch_size, where, classes)
         attacked, steps_done = _attacked(network, source, samples, where, precision, prepare)
         setting = Setting(attacked, threat, seed, _classes_of(attacked, samples, where))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..attacks import pgd, uniform_start
 from ..cuda_graphs import recorded
+from ..heap import kept_heap
 from ..masked_model import MaskedModel
 from ..randomness import derive_seed, keyed_uniform
 from .dynamics import Dynamics, Position
@@ -115,7 +116,7 @@ class Trainer:
             self._tally = _Tally()
             epoch, step = self._restore(resume) if resume is not None else (0, 0)
             own_share = math.ceil(self.settings.batch_size / self._processes.count)
-            with recorded(self.model, own_share, self.environment.device):
+            with kept_heap(), recorded(self.model, own_share, self.environment.device):
                 self._loop(epoch, step)
         finally:
             for parameter in others:
