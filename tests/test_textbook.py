@@ -47,9 +47,9 @@ def settings(name: str) -> TrainSettings:
     )  # fmt: skip
 
 
-def by_apx(name: str, model: nn.Module, data: Dataset) -> tuple[list[float], Optimizer]:
+def by_apx(name: str, model: nn.Module, data: Dataset, precision: str) -> tuple[list[float], Optimizer]:
     losses: list[float] = []
-    asked, environment = settings(name), Environment(data, 0, torch.device("cpu"), augment=False)
+    asked, environment = settings(name), Environment(data, 0, torch.device("cpu"), precision, augment=False)
     trainer = Trainer(
         MaskedModel(model), asked, environment, "phase",
         objectives()[name](asked, environment.threat(asked)), hooks=Hooks(step=lambda *at: losses.append(at[-1])),
@@ -88,9 +88,9 @@ def furthest(found: Tensor, expected: Tensor) -> float:
 
 
 def compare(
-    name: str, ours: nn.Module, textbook: nn.Module, data: Dataset, *, same_rounding: bool, within: float
+    name: str, ours: nn.Module, textbook: nn.Module, data: Dataset, *, same_rounding: bool, within: float, as_in: str
 ) -> None:
-    losses, optimizer = by_apx(name, ours, data)
+    losses, optimizer = by_apx(name, ours, data, as_in)
     expected, other = by_the_textbook(name, textbook, data, same_rounding)
     assert len(losses) == STEPS
     torch.testing.assert_close(torch.tensor(losses), torch.tensor(expected), rtol=within, atol=0)
@@ -104,14 +104,15 @@ def compare(
 
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16", "cnn-small"])
 @pytest.mark.parametrize("name", ["trades", "pgd"])
-def test_in_float64_twenty_steps_end_where_the_textbooks_do(name: str, arch: str, data: Dataset) -> None:
-    """In apx's own layout, with all that is computed once or not at all."""
+@pytest.mark.parametrize("as_in", ["fp32", "bf16"])
+def test_in_float64_twenty_steps_end_where_the_textbooks_do(name: str, arch: str, as_in: str, data: Dataset) -> None:
+    """In apx's own layout, with all that is computed once or not at all; autocast to bf16 leaves float64 alone."""
     ours = Double(set_memory_format(network(arch), torch.channels_last))
-    compare(name, ours, Double(network(arch)), data, same_rounding=False, within=1e-7)
+    compare(name, ours, Double(network(arch)), data, same_rounding=False, within=1e-7, as_in=as_in)
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16", "cnn-small"])
 @pytest.mark.parametrize("name", ["trades", "pgd"])
 def test_in_float32_twenty_steps_end_where_the_textbooks_do(name: str, arch: str, data: Dataset) -> None:
     """In the textbook's layout, where it rounds as apx does."""
-    compare(name, network(arch), network(arch), data, same_rounding=True, within=1e-5)
+    compare(name, network(arch), network(arch), data, same_rounding=True, within=1e-5, as_in="fp32")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .architectures.normalisation import is_normalisation
+from .architectures.normalisation import looked_into
 from .fixed_norm import FixedNorms
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class RecordedPasses:
             x: the images.
             effective: tensors that stand in for parameters of these names.
         """
-        if self._refused or len(x) != self._batch_size or self._watched():
+        if self._refused or len(x) != self._batch_size or looked_into(self._modules):
             return None
         weights = [effective.get(name, parameter) for name, parameter in self._parameters.items()]
         recordings = self._recordings.setdefault(self._kind(x, weights), [])
@@ -126,12 +126,6 @@ class RecordedPasses:
                 return None
             recordings.append(free)
         return free(x, weights)
-
-    def _watched(self) -> bool:
-        return any(
-            module._forward_hooks or any(not is_normalisation(hook) for hook in module._forward_pre_hooks.values())
-            for module in self._modules
-        )
 
     def _kind(self, x: Tensor, weights: list[Tensor]) -> tuple[Any, ...]:
         differentiates = torch.is_grad_enabled()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from apx.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor, nn
 
 _MEAN, _STD = "normalisation_mean", "normalisation_std"
@@ -54,9 +56,17 @@ def normalisation_of(model: nn.Module) -> Normalisation | None:
     return Normalisation(mean, std)
 
 
-def is_normalisation(hook: object) -> bool:
-    """Say whether a forward pre-hook is that of `normalise_inputs`."""
-    return hook is _normalise
+def is_constant(buffer: str) -> bool:
+    """Say whether a buffer of this name holds statistics that `normalise_inputs` gave a network."""
+    return buffer.rpartition(".")[2] in (_MEAN, _STD)
+
+
+def looked_into(modules: Iterable[nn.Module]) -> bool:
+    """Say whether hooks other than that of `normalise_inputs` see what passes through one of the modules."""
+    return any(
+        module._forward_hooks or any(hook is not _normalise for hook in module._forward_pre_hooks.values())
+        for module in modules
+    )
 
 
 def _normalise(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

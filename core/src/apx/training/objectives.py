@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ..attacks import BatchNormMode, frozen, full_precision, pgd, project, uniform_start
 from ..randomness import keyed_normal, keyed_uniform
+from .repeated_pass import pass_twice
 from .settings import TrainSettings
 
 
@@ -166,8 +167,8 @@ class TRADES(Objective):
     """CE(f(x), y) + beta KL(f(x) || f(x')), x' from KL ascent (Zhang et al., ICML 2019); KL target not detached.
 
     Options, which change batch-norm statistics but no gradient: `second_clean_pass` (default True, as published: the
-    KL's clean side is a forward pass of its own; False reuses the first) and `logging_pass` (default False: one more
-    clean pass at the start of each step, as in HYDRA's code).
+    KL's clean side is a forward pass of its own, see `pass_twice`; False reuses the first) and `logging_pass` (default
+    False: one more clean pass at the start of each step, as in HYDRA's code).
     """
 
     name = "trades"
@@ -193,9 +194,9 @@ class TRADES(Objective):
         """Return the TRADES loss; clean, adversarial and clean forwards in train mode, as published."""
         self.log(model, batch)
         x_adv = self.attack(model, batch)
-        clean = full_precision(model(batch.x))
-        adversarial = full_precision(model(x_adv))
-        reference = full_precision(model(batch.x)) if self.settings.options.get("second_clean_pass", True) else clean
+        first, second_pass = pass_twice(model, batch.x)
+        clean, adversarial = full_precision(first), full_precision(model(x_adv))
+        reference = full_precision(second_pass()) if self.settings.options.get("second_clean_pass", True) else clean
         robust = kl_to(reference, adversarial) / len(batch.y)
         return functional.cross_entropy(clean, batch.y) + self.settings.beta * robust
 
